@@ -1,0 +1,305 @@
+"""`simulate`: one whole round in this process, every party the real one, no sockets and no clock.
+
+Promise: the clients, the server and every byte between them are those of a deployment; only delivery is a function
+call. What goes wrong is given as values (faults.py), so a test of a drop-out is one line.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy.typing as npt
+
+from protocols.faults import Fault, FaultKind, check_faults, flip
+from protocols.recipe import Recipe, RecipeInput, Total
+from secagg import (
+    Aggregate,
+    ClientRound,
+    Event,
+    Failed,
+    Finished,
+    Identity,
+    MemoryDirectory,
+    NeedInput,
+    Plan,
+    Policy,
+    Rejected,
+    RoundConfig,
+    RoundStore,
+    Send,
+    ServerRound,
+)
+from secagg.errors import MisuseError, RemoteError
+from secagg.types import Leg, system_entropy
+
+Update = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LegReport:
+    """What one leg came to.
+
+    Attributes:
+        leg: which one.
+        asked: clients the server sent its request to.
+        answered: clients whose answer it admitted.
+        uplink_bytes: bytes of the answers that reached it.
+        downlink_bytes: bytes of the requests.
+    """
+
+    leg: Leg
+    asked: int
+    answered: int
+    uplink_bytes: int
+    downlink_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RoundReport:
+    """A simulated round, from the outside.
+
+    Attributes:
+        config: the round.
+        total: the aggregate read through the recipe.
+        aggregate: the aggregate as the server holds it.
+        legs: one report a leg.
+        rejected: messages the server refused.
+        refused: clients that left because of a message of the server, and why.
+        clipped: clients whose update was beyond the clip and was scaled down to it.
+        uplink: bytes each client sent.
+        downlink: bytes each client was sent.
+    """
+
+    config: RoundConfig
+    total: Total
+    aggregate: Aggregate = field(repr=False)
+    legs: tuple[LegReport, ...] = field(repr=False)
+    rejected: tuple[Rejected, ...] = field(repr=False)
+    refused: Mapping[str, RemoteError] = field(repr=False)
+    clipped: tuple[str, ...] = field(repr=False)
+    uplink: Mapping[str, int] = field(repr=False)
+    downlink: Mapping[str, int] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Party:
+    """A client as it lives from round to round: its identity, its store, its floors."""
+
+    identity: Identity
+    store: RoundStore | None = None
+    policy: Policy | None = None
+
+
+def simulate(
+    updates: Mapping[str, Update],
+    plan: Plan,
+    recipe: Recipe,
+    *,
+    weights: Mapping[str, float] | None = None,
+    metrics: Mapping[str, Mapping[str, float]] | None = None,
+    faults: Sequence[Fault] = (),
+    policy: Policy | None = None,
+) -> Total:
+    """Sum the updates of one round with fresh identities, and return the total of those that survived.
+
+    Args:
+        updates: client name -> update; everyone in it is invited.
+        plan: who must behave; `plan.clients` is the number of updates.
+        recipe: what is summed.
+        weights: client name -> weight, for a recipe with weights.
+        metrics: client name -> metrics, for a recipe with metrics.
+        faults: what goes wrong.
+        policy: every client's floors; by default those of `secagg.Policy`, with the plan's adversary class allowed.
+
+    Raises:
+        RoundAborted: fewer clients than a floor were left; nothing was released.
+        secagg.errors.SecAggError: an update, the plan or the recipe does not fit; the text names it.
+        FaultError: a fault names nobody.
+    """
+    identities = {name: Identity.generate() for name in updates}
+    parties = {name: Party(identity=identity, policy=policy) for name, identity in identities.items()}
+    return play_round(updates, plan, recipe, parties=parties, weights=weights, metrics=metrics, faults=faults).total
+
+
+def play_round(
+    updates: Mapping[str, Update],
+    plan: Plan,
+    recipe: Recipe,
+    *,
+    parties: Mapping[str, Party],
+    weights: Mapping[str, float] | None = None,
+    metrics: Mapping[str, Mapping[str, float]] | None = None,
+    faults: Sequence[Fault] = (),
+    instructions: bytes = b"",
+    session: bytes | None = None,
+    number: int = 1,
+    watch: Callable[[LegReport], None] | None = None,
+    tap: Callable[[str, Leg, bytes], None] | None = None,
+    executor: Executor | None = None,
+    workers: int = 1,
+) -> RoundReport:
+    """Play one round between lasting parties, and report on it.
+
+    Args:
+        updates: client name -> update; everyone in it is invited.
+        plan: who must behave.
+        recipe: what is summed.
+        parties: everyone's identity, store and floors.
+        weights: client name -> weight, for a recipe with weights.
+        metrics: client name -> metrics, for a recipe with metrics.
+        faults: what goes wrong.
+        instructions: what the clients execute by, the model included.
+        session: 16 bytes naming the series of rounds; fresh unless given.
+        number: the round's number in the session.
+        watch: called after each leg.
+        tap: called with (client, leg, message) for every message that reaches the server: what the server sees.
+        executor: threads to expand masks on, `workers` of them.
+        workers: see `executor`.
+
+    Raises:
+        as `simulate`.
+    """
+    check_faults(faults, updates)
+    ring = recipe.ring(plan)
+    inputs = {
+        name: recipe.encode(
+            update,
+            weight=None if weights is None else weights.get(name),
+            metrics=None if metrics is None else metrics.get(name),
+            ring=ring,
+        )
+        for name, update in updates.items()
+    }
+    config = RoundConfig.create(
+        session=system_entropy(16) if session is None else session,
+        round=number,
+        plan=plan,
+        invited=tuple(updates),
+        recipe=recipe,
+        instructions=instructions,
+    )
+    directory = MemoryDirectory({name: parties[name].identity.public for name in updates})
+    clients = {
+        name: ClientRound(
+            client=name,
+            identity=parties[name].identity,
+            directory=directory,
+            recipe=recipe,
+            instructions=instructions,
+            policy=parties[name].policy or Policy(adversaries=frozenset({plan.adversary})),
+            store=parties[name].store,
+        )
+        for name in updates
+    }
+    server = ServerRound(config, invited=tuple(updates), directory=directory)
+    table = _Table(server, clients, inputs, faults, watch, tap)
+    aggregate = table.play(executor, workers)
+    return RoundReport(
+        config=config,
+        total=recipe.decode(aggregate),
+        aggregate=aggregate,
+        legs=tuple(table.legs),
+        rejected=tuple(server.rejected),
+        refused=table.refused,
+        clipped=tuple(name for name in aggregate.survivors if inputs[name].clipped),
+        uplink=table.uplink,
+        downlink=table.downlink,
+    )
+
+
+class _Table:
+    """Everyone of a round around one table; messages are handed over."""
+
+    def __init__(
+        self,
+        server: ServerRound,
+        clients: Mapping[str, ClientRound],
+        inputs: Mapping[str, RecipeInput],
+        faults: Iterable[Fault],
+        watch: Callable[[LegReport], None] | None,
+        tap: Callable[[str, Leg, bytes], None] | None,
+    ) -> None:
+        self._server = server
+        self._clients = clients
+        self._inputs = inputs
+        self._faults: dict[str, list[Fault]] = collections.defaultdict(list)
+        for fault in faults:
+            self._faults[fault.client].append(fault)
+        self._watch = watch
+        self._tap = tap
+        self._held: list[tuple[str, bytes]] = []
+        self.legs: list[LegReport] = []
+        self.refused: dict[str, RemoteError] = {}
+        self.uplink: dict[str, int] = collections.Counter()
+        self.downlink: dict[str, int] = collections.Counter()
+
+    def play(self, executor: Executor | None, workers: int) -> Aggregate:
+        events = self._server.start()
+        while not self._server.ready:
+            self._raise_if_failed(events)
+            self._play_leg([event for event in events if isinstance(event, Send)])
+            events = self._server.close_leg()
+            for name, data in self._held:
+                self._server.receive(name, data)
+            self._held.clear()
+        outcome = self._server.recover(executor, workers=workers)
+        self._raise_if_failed(outcome)
+        for event in outcome:
+            if isinstance(event, Finished) and event.aggregate is not None:
+                return event.aggregate
+        raise MisuseError("a recovered round has an aggregate")
+
+    def _play_leg(self, sends: list[Send]) -> None:
+        leg, waited = self._server.leg, len(self._server.waiting_for)
+        before = sum(self.uplink.values())
+        for send in sends:
+            if send.to is not None:
+                self.downlink[send.to] += len(send.data)
+                self._deliver(send.to, bytes(send.data), leg)
+        report = LegReport(
+            leg=leg,
+            asked=waited,
+            answered=waited - len(self._server.waiting_for),
+            uplink_bytes=sum(self.uplink.values()) - before,
+            downlink_bytes=sum(len(send.data) for send in sends),
+        )
+        self.legs.append(report)
+        if self._watch is not None:
+            self._watch(report)
+
+    def _deliver(self, name: str, data: bytes, leg: Leg) -> None:
+        client = self._clients[name]
+        gone = any(fault.kind is FaultKind.DROP and fault.leg <= leg for fault in self._faults[name])
+        if gone or client.closed:
+            return
+        events: tuple[Event, ...] = client.receive(data)
+        if any(isinstance(event, NeedInput) for event in events):
+            events = client.provide(self._inputs[name])
+        for event in events:
+            if isinstance(event, Send):
+                self._carry(name, bytes(event.data), leg)
+            elif isinstance(event, Failed) and isinstance(event.error, RemoteError):
+                self.refused[name] = event.error
+
+    def _carry(self, name: str, data: bytes, leg: Leg) -> None:
+        """Bring an answer to the server, unless a fault meets it on the way."""
+        self.uplink[name] += len(data)
+        for fault in self._faults[name]:
+            if fault.leg is leg and fault.kind is FaultKind.LATE:
+                self._held.append((name, data))
+                return
+            if fault.leg is leg and fault.kind is FaultKind.CORRUPT:
+                data = flip(data, fault.bit)
+        if self._tap is not None:
+            self._tap(name, leg, data)
+        self._server.receive(name, data)
+
+    @staticmethod
+    def _raise_if_failed(events: tuple[Event, ...]) -> None:
+        for event in events:
+            if isinstance(event, Failed):
+                raise event.error

@@ -1,0 +1,123 @@
+"""Every error this package raises, and whose fault each one is.
+
+Promise: no built-in exception leaves the API bare, and no error carries a secret.
+
+Three families answer three questions:
+
+* `ConfigError`: a parameter cannot be right. Raised at construction, before any secret exists. The text names the
+  parameter, its value and the fix.
+* `MisuseError`: our caller used an object out of order. Nothing changed; the caller can still do the right thing.
+* `RemoteError`: bytes from another party cannot be right. A client that raises or reports one has already closed
+  and wiped its round; a server records it against the peer and goes on.
+
+`RoundAborted` ends a round that fell below a floor. It says at which leg, and which peers are suspected.
+
+Imports nothing of this project but the names of rules and legs, so every module may import it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from secagg.rules import Rule
+    from secagg.types import Leg
+
+
+class SecAggError(Exception):
+    """Root of every error of this package."""
+
+
+class ConfigError(SecAggError, ValueError):
+    """A parameter is wrong or unsafe; the text names it, its value and the value that would do."""
+
+
+class InputError(ConfigError):
+    """An update does not fit the layout; the text names the tensor and the reason, never its numbers."""
+
+
+class StorageError(SecAggError):
+    """A record could not be read or written; the round it belongs to must not go on."""
+
+
+class MisuseError(SecAggError):
+    """Our own caller used an object out of order; the object is unchanged."""
+
+
+class PhaseConsumed(MisuseError):
+    """A phase was used a second time. Answering a leg twice is an attack, so a phase answers once."""
+
+
+class RemoteError(SecAggError):
+    """Another party sent something that cannot be accepted.
+
+    Attributes:
+        rule: the check that failed (docs/protocol.md lists every rule).
+        peer: who sent it; None means the server.
+        leg: the leg of the round it belongs to, where known.
+    """
+
+    def __init__(self, rule: Rule, detail: str = "", *, peer: str | None = None, leg: Leg | None = None) -> None:
+        self.rule = rule
+        self.peer = peer
+        self.leg = leg
+        self.detail = detail
+        super().__init__(rule, detail)
+
+    def __str__(self) -> str:
+        return f"{self.rule.value}: {self.detail or self.rule.meaning} (from {self.peer or 'the server'})"
+
+    def located(self, *, peer: str | None = None, leg: Leg | None = None) -> Self:
+        """Fill in who and where, if still unknown, and return the same error: checks are pure and know neither."""
+        self.peer = self.peer or peer
+        self.leg = leg if self.leg is None else self.leg
+        return self
+
+
+class Malformed(RemoteError):
+    """The bytes are not one canonical message of this protocol within its size limits."""
+
+
+class Unexpected(RemoteError):
+    """A well-formed message that this party does not expect now."""
+
+    def __init__(self, rule: Rule, *, expected: str, got: str, peer: str | None = None, leg: Leg | None = None) -> None:
+        self.expected = expected
+        self.got = got
+        super().__init__(rule, f"expected {expected}, got {got}", peer=peer, leg=leg)
+
+
+class Unauthentic(RemoteError):
+    """A signature, tag or commitment does not verify."""
+
+
+class Violation(RemoteError):
+    """A well-formed, authentic message breaks a rule of the protocol or of the client's policy."""
+
+
+class RoundAborted(SecAggError):
+    """The round ended without a sum; nothing was released.
+
+    Attributes:
+        leg: where it ended.
+        suspects: peers whose behavior explains the end, most suspected first; empty where drop-out explains it.
+    """
+
+    def __init__(self, leg: Leg, reason: str, *, suspects: tuple[str, ...] = ()) -> None:
+        self.leg = leg
+        self.suspects = suspects
+        named = f"; suspects: {', '.join(suspects)}" if suspects else ""
+        super().__init__(f"round ended at leg {leg.name.lower()}: {reason}{named}")
+
+
+class TooFewClients(RoundAborted):
+    """Fewer clients than the floor reached the end of a leg."""
+
+    def __init__(self, leg: Leg, *, got: int, need: int, suspects: tuple[str, ...] = ()) -> None:
+        self.got = got
+        self.need = need
+        super().__init__(leg, f"{got} clients, {need} needed", suspects=suspects)
+
+
+class Unrecoverable(RoundAborted):
+    """A secret that the sum needs could not be rebuilt from the shares received; nothing is guessed."""

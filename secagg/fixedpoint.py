@@ -1,0 +1,100 @@
+"""`FixedPoint`: the one door between floats and the integers that are summed.
+
+Promise: a number inside its bound becomes the nearest multiple of the step, a number outside is refused, and nothing
+is ever clipped, saturated or wrapped here. Magnitudes stay at or below 2^52, where float64 holds every integer, so the
+rounding is the only loss: |decode(encode(x)) - x| <= step / 2, up to the last bit of float64.
+
+Imports numpy and this package's errors.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from secagg.errors import ConfigError, InputError
+
+MAX_LIMIT: Final = 1 << 52
+"""Largest integer magnitude of one slot. Every half-integer below it is a float64 too, so rounding sees the truth."""
+
+SMALLEST: Final = 2.0**-1000
+LARGEST: Final = 2.0**1000
+"""Bounds and steps stay in this range, so no quotient loses bits to underflow and no sum of clients overflows."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FixedPoint:
+    """Multiples of `step` up to `bound`, in the unit of the caller's numbers.
+
+    Args:
+        bound: the largest magnitude a number may have.
+        step: the distance of two neighboring values; half of it is the largest rounding error.
+
+    Raises:
+        ConfigError: either is not a number from 2^-1000 to 2^1000, step > bound, or bound / step is above 2^52.
+    """
+
+    bound: float
+    step: float
+
+    def __post_init__(self) -> None:
+        for name in ("bound", "step"):
+            object.__setattr__(self, name, _magnitude(name, getattr(self, name)))
+        if self.step > self.bound:
+            raise ConfigError(f"step={self.step!r} is above bound={self.bound!r}: take a step of at most the bound")
+        if self.bound / self.step > MAX_LIMIT:
+            raise ConfigError(
+                f"bound={self.bound!r} and step={self.step!r} need integers above 2^52, which float64 cannot hold: "
+                f"take a step of at least {self.bound / MAX_LIMIT!r}"
+            )
+
+    @property
+    def limit(self) -> int:
+        """The largest integer magnitude: bound / step, rounded to the nearest integer, ties to even."""
+        return round(self.bound / self.step)
+
+    def encode(self, block: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """Round every number to the nearest multiple of the step, ties to even, and return the multiples.
+
+        IEEE division and rounding are monotone, so a number within `bound` never lands beyond `limit`.
+
+        Args:
+            block: float64, any shape; it is not changed.
+
+        Raises:
+            InputError: a number is not finite or lands beyond `limit`. The text holds no number of the block.
+        """
+        with np.errstate(all="ignore"):  # a quotient beyond float64 is infinite, and refused below
+            quotients = np.divide(block, self.step)
+            quotients = np.rint(quotients, out=np.asarray(quotients))
+        # One comparison guards the cast: it is false for NaN, which min and max hand through, and for infinities.
+        within = quotients.size == 0 or bool(quotients.max() <= self.limit and quotients.min() >= -self.limit)
+        if not within:
+            raise InputError(self._reason(block))
+        return quotients.astype(np.int64)
+
+    def decode(self, values: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Return values * step as float64: exact up to 2^53, to one part in 2^52 beyond (sums of many clients)."""
+        return np.asarray(values * np.float64(self.step))
+
+    def _reason(self, block: npt.NDArray[np.float64]) -> str:
+        if not bool(np.isfinite(block).all()):
+            return "holds NaN or an infinity"
+        return f"holds a number beyond its bound of {self.bound!r}"
+
+
+def _magnitude(name: str, value: object) -> float:
+    """Return `value` as a float, or refuse it."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.floating | np.integer):
+        raise ConfigError(f"{name} is of type {type(value).__name__}: give a positive finite number, for example 1.0")
+    try:
+        number = float(value)
+    except OverflowError:  # an int beyond float64
+        number = math.inf
+    if not SMALLEST <= number <= LARGEST:
+        raise ConfigError(f"{name}={number!r} must be positive and finite, from 2^-1000 to 2^1000; for example 1.0")
+    return number

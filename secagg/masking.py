@@ -1,0 +1,280 @@
+"""Expand mask keys and add them to words: the hot kernel, and the plain definitions it is tested against.
+
+Promise: what is added is exactly the definition below, whatever the chunk size, the range or the number of workers.
+
+A mask key is a 32-byte `Secret`. Word i of its mask is the i-th little-endian word of its keystream, 32 bits wide for
+rings up to 32 bits and 64 bits above, reduced modulo 2**b when it is packed. A client adds its self mask, adds the
+pairwise mask of every neighbor at a higher position and subtracts that of every neighbor at a lower one, so pairwise
+masks cancel in the sum (Bonawitz et al., CCS 2017, section 4).
+
+`self_mask`, `pairwise_mask` and `net_mask` are that definition, for auditors and tests. `accumulate` and `mask_input`
+compute it fast: the chunk of the accumulator is the outer loop and the keys the inner one, so chunk and keystream stay
+in the second-level cache (docs/performance.md, "Masks"). `_Streams.add_to` is the whole kernel: replace it alone to
+replace how masks are expanded.
+
+No thread is started here: work is shared out only through an executor the caller passes in, and the encryption and
+the addition release the interpreter lock. Imports numpy, the errors, `ring` and the primitives `prg` and `secret`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, wait
+from functools import partial
+from typing import Final, Literal
+
+import numpy as np
+
+from secagg.errors import ConfigError, InputError, MisuseError
+from secagg.primitives import prg
+from secagg.primitives.secret import Secret
+from secagg.ring import Ring, Words
+
+CHUNK_BYTES: Final = 256 * 1024
+"""Bytes of words, and of keystream, handled at a time: with the zeros they fit a second-level cache of 1 MiB."""
+
+MIN_BYTES_PER_WORKER: Final = 2 * 1024 * 1024
+"""Keystream below which handing work to another thread costs more than it saves."""
+
+MIN_SPLIT_BYTES: Final = 128 * 1024
+"""Smallest piece of a vector worth a thread: with shorter ones the threads mostly wait for the interpreter lock."""
+
+_SPLIT_WORDS = 16  # parts meet at whole blocks of keystream, whole groups of packed words and whole cache lines
+_ZEROS = bytes(CHUNK_BYTES)
+
+Sign = Literal[1, -1]
+
+Reader = Callable[[int, int], Words]
+"""`read(start, stop)` returns a fresh, writable vector of words start to stop - 1 of the input."""
+
+
+def pair_sign(position: int, peer: int) -> Sign:
+    """Sign with which the client at `position` applies the mask it shares with `peer`: the lower position adds.
+
+    Raises:
+        MisuseError: the positions are equal.
+    """
+    if position == peer:
+        raise MisuseError(f"position {position} shares no mask with itself")
+    return 1 if position < peer else -1
+
+
+def self_mask(key: Secret, *, ring: Ring, length: int) -> Words:
+    """Words of the mask of `key`, reduced: shape (length,)."""
+    raw = prg.keystream(key, length * ring.word_bytes)
+    words: Words = raw.view(f"<u{ring.word_bytes}").astype(ring.word)
+    ring.reduce(words)
+    return words
+
+
+def pairwise_mask(key: Secret, *, ring: Ring, length: int, sign: Sign) -> Words:
+    """The mask of `key`, negated in the ring where `sign` is -1: shape (length,)."""
+    words = self_mask(key, ring=ring, length=length)
+    if sign == -1:
+        np.negative(words, out=words)
+        ring.reduce(words)
+    return words
+
+
+def net_mask(position: int, self_key: Secret, pair_keys: Mapping[int, Secret], *, ring: Ring, length: int) -> Words:
+    """All that the client at `position` adds to its input: self mask and signed pairwise masks, shape (length,).
+
+    Args:
+        position: the client's own position.
+        self_key: the key of its self mask.
+        pair_keys: the key shared with each neighbor, by the neighbor's position.
+        ring: the ring of the round.
+        length: words of the input.
+    """
+    total = self_mask(self_key, ring=ring, length=length)
+    for peer, key in pair_keys.items():
+        total += pairwise_mask(key, ring=ring, length=length, sign=pair_sign(position, peer))
+    ring.reduce(total)
+    return total
+
+
+def accumulate(
+    acc: Words,
+    *,
+    plus: Sequence[Secret],
+    minus: Sequence[Secret],
+    start: int = 0,
+    executor: Executor | None = None,
+    workers: int = 1,
+) -> None:
+    """Add the masks of `plus` to acc and subtract those of `minus`, in place; sums wrap at the word.
+
+    Args:
+        acc: a contiguous, writable vector of uint32 or uint64; the width is that of the keystream's words.
+        plus: keys of masks to add.
+        minus: keys of masks to subtract.
+        start: coordinate of acc[0] in the whole vector; a whole number of 16-byte blocks.
+        executor: runs ranges of acc in its threads. Where all of them are busy, the caller's thread does the work.
+        workers: threads to use, the caller's own among them; fewer are used where more would not pay.
+
+    Raises:
+        MisuseError: acc is no such vector, or start is not on a block.
+        ConfigError: workers is not positive, or is above 1 without an executor.
+    """
+    _require_accumulator(acc)
+    offset = start * acc.itemsize
+    if start < 0 or offset % prg.BLOCK_SIZE:
+        blocks = prg.BLOCK_SIZE // acc.itemsize
+        raise MisuseError(f"start={start} must be a multiple of {blocks}, the words of one block of keystream")
+    pieces = _useful_workers(acc.nbytes, len(plus) + len(minus), executor, workers)
+    step = _split(len(acc), pieces)
+    jobs = [
+        partial(_add_masks, acc[first : first + step], plus, minus, offset + first * acc.itemsize)
+        for first in range(0, len(acc), step)
+    ]
+    _run(jobs, executor)
+
+
+def mask_input(
+    read: Reader,
+    *,
+    ring: Ring,
+    length: int,
+    plus: Sequence[Secret],
+    minus: Sequence[Secret],
+    executor: Executor | None = None,
+    workers: int = 1,
+) -> bytearray:
+    """Read an input, add its masks and pack it, a chunk at a time.
+
+    Memory beyond the packed result: one chunk of words from `read` and one of keystream a worker, whatever the
+    length.
+
+    Args:
+        read: called in the caller's thread, for consecutive ranges in ascending order, each once. The array it
+            returns is masked in place, so it must not be a view of data that is still needed.
+        ring: the ring of the round.
+        length: words of the input.
+        plus: keys of masks to add.
+        minus: keys of masks to subtract.
+        executor: runs chunks in its threads, as in `accumulate`.
+        workers: threads to use, the caller's own among them.
+
+    Returns:
+        The packed masked input, `ring.packed_size(length)` bytes.
+
+    Raises:
+        MisuseError: `read` returned something else than a fresh vector of the ring's words of the length asked for.
+        InputError: a word of the input is not below the ring's modulus, so that it would wrap.
+        ConfigError: as for `accumulate`.
+    """
+    out = bytearray(ring.packed_size(length))
+    lanes = _useful_workers(length * ring.word_bytes, len(plus) + len(minus), executor, workers)
+    windows = max(-(-length * ring.word_bytes // (lanes * CHUNK_BYTES)), 1)
+    step = _split(length, lanes * windows)
+    streams = [_Streams(plus, minus, position=0, chunk_bytes=step * ring.word_bytes) for _ in range(lanes)]
+    for window in range(0, length, lanes * step):
+        ranges = [(first, min(first + step, length)) for first in range(window, length, step)[:lanes]]
+        jobs = [
+            partial(_mask_chunk, stream, ring, _read_words(read, first, stop, ring), first, out)
+            for stream, (first, stop) in zip(streams, ranges, strict=False)
+        ]
+        _run(jobs, executor)
+        del jobs  # before the next read: the chunks of two windows are never alive together
+    return out
+
+
+class _Streams:
+    """The keystreams of some keys, open side by side at one position: the replaceable seam of this module."""
+
+    __slots__ = ("_buffer", "_minus", "_plus", "_position")
+
+    def __init__(self, plus: Sequence[Secret], minus: Sequence[Secret], *, position: int, chunk_bytes: int) -> None:
+        self._plus = [(key, prg.open_stream(key, byte_offset=position)) for key in plus]
+        self._minus = [(key, prg.open_stream(key, byte_offset=position)) for key in minus]
+        self._position = position
+        self._buffer = np.empty(min(chunk_bytes, CHUNK_BYTES), dtype=np.uint8)
+
+    def seek(self, position: int) -> None:
+        """Move every stream to a byte position on a block; free where they are there already."""
+        if position != self._position:
+            for key, stream in (*self._plus, *self._minus):
+                prg.seek(stream, key, byte_offset=position)
+            self._position = position
+
+    def add_to(self, chunk: Words) -> None:
+        """Add and subtract the next words of every stream, in place; the chunk is no longer than the buffer."""
+        zeros = memoryview(_ZEROS)[: chunk.nbytes]
+        raw = self._buffer[: chunk.nbytes]
+        words = raw.view(f"<u{chunk.itemsize}")
+        for _, stream in self._plus:
+            stream.update_into(zeros, raw.data)
+            np.add(chunk, words, out=chunk)
+        for _, stream in self._minus:
+            stream.update_into(zeros, raw.data)
+            np.subtract(chunk, words, out=chunk)
+        self._position += chunk.nbytes
+
+
+def _add_masks(acc: Words, plus: Sequence[Secret], minus: Sequence[Secret], position: int) -> None:
+    streams = _Streams(plus, minus, position=position, chunk_bytes=acc.nbytes)
+    step = CHUNK_BYTES // acc.itemsize
+    for first in range(0, len(acc), step):
+        streams.add_to(acc[first : first + step])
+
+
+def _mask_chunk(streams: _Streams, ring: Ring, words: Words, start: int, out: bytearray) -> None:
+    streams.seek(start * ring.word_bytes)
+    streams.add_to(words)
+    ring.pack_into(words, out, start)
+
+
+def _read_words(read: Reader, start: int, stop: int, ring: Ring) -> Words:
+    words = read(start, stop)
+    _require_accumulator(words)
+    if words.dtype != ring.word or len(words) != stop - start:
+        wanted = f"{stop - start} words of {ring.word.__name__}"
+        raise MisuseError(f"read({start}, {stop}) must return {wanted}, got {len(words)} of {words.dtype}")
+    if ring.bits < 8 * ring.word_bytes and int(words.max()) >= ring.modulus:
+        raise InputError(f"a word from {start} to {stop - 1} of the input is not below the ring's 2**{ring.bits}")
+    return words
+
+
+def _require_accumulator(acc: Words) -> None:
+    if not isinstance(acc, np.ndarray) or acc.dtype not in (np.uint32, np.uint64):
+        got = acc.dtype if isinstance(acc, np.ndarray) else type(acc).__name__
+        raise MisuseError(f"masks are added to an array of uint32 or uint64, got {got}")
+    if acc.ndim != 1 or not acc.flags.c_contiguous or not acc.flags.writeable:
+        state = f"contiguous={acc.flags.c_contiguous}, writable={acc.flags.writeable}, shape={acc.shape}"
+        raise MisuseError(f"masks are added to a contiguous, writable vector, got {state}")
+
+
+def _useful_workers(size: int, keys: int, executor: Executor | None, workers: int) -> int:
+    """How many of `workers` threads pay for `keys` masks of `size` bytes; at least one."""
+    if workers < 1:
+        raise ConfigError(f"workers={workers} must be at least 1")
+    if executor is None and workers > 1:
+        raise ConfigError(f"workers={workers} needs an executor to run them; pass one, or workers=1")
+    return max(1, min(workers, size // MIN_SPLIT_BYTES, size * keys // MIN_BYTES_PER_WORKER))
+
+
+def _split(length: int, pieces: int) -> int:
+    """Words of each of `pieces` equal parts of a vector, rounded up to where parts may meet; positive."""
+    return max(-(-length // (pieces * _SPLIT_WORDS)), 1) * _SPLIT_WORDS
+
+
+def _run(jobs: Sequence[Callable[[], None]], executor: Executor | None) -> None:
+    """Run the jobs, the first here and the others in the executor, and return when all are done.
+
+    A job the executor has not begun when this thread is free is taken back and run here: an executor that is full,
+    or that is waiting for this very call, delays nothing.
+    """
+    if executor is None or len(jobs) < 2:
+        for job in jobs:
+            job()
+        return
+    pending = [(job, executor.submit(job)) for job in jobs[1:]]
+    try:
+        jobs[0]()
+        for job, future in pending:
+            if future.cancel():
+                job()
+            else:
+                future.result()
+    finally:  # after an error too, nobody writes to the vector once this has returned
+        wait([future for _, future in pending if not future.cancel()])

@@ -1,0 +1,119 @@
+"""Every key of a round, each derived by its own label from a stated context.
+
+Promise: the whole key schedule is this file. A client draws one 32-byte round secret from the operating system;
+everything else of its round follows from it and from public bytes, so a round can be resumed by replaying them.
+
+The salt of every derivation is the config digest. A pair's keys are bound besides to both positions, both public keys
+as advertised and the roster digest: two parties that saw different rounds, rosters or keys share no key at all.
+docs/protocol.md, section 4, is the table of this file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from secagg.primitives import agreement, labels
+from secagg.primitives.aead import BOX_KEY_SIZE
+from secagg.primitives.kdf import derive, digest
+from secagg.primitives.prg import STREAM_KEY_SIZE, open_stream
+from secagg.primitives.secret import Secret
+from secagg.primitives.suite import ROUND_SECRET_SIZE
+from secagg.types import Entropy
+
+
+def position_bytes(position: int) -> bytes:
+    """A position as it stands in contexts and signatures: four bytes, big-endian."""
+    return position.to_bytes(4, "big")
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class RoundSecrets:
+    """What one client derives from its round secret before it knows anyone else."""
+
+    root: Secret
+    mask_private: Secret
+    box_private: Secret
+    self_mask_seed: Secret
+
+    def wipe(self) -> None:
+        """Overwrite all four."""
+        for secret in (self.root, self.mask_private, self.box_private, self.self_mask_seed):
+            secret.wipe()
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One side of a pair as the roster shows it: its position and the public key the pair agrees with."""
+
+    position: int
+    public: bytes
+
+
+def round_secrets(root: Secret, *, config_digest: bytes, position: int) -> RoundSecrets:
+    """Derive a client's two X25519 private keys and its self-mask seed from its round secret."""
+
+    def branch(label: bytes) -> Secret:
+        context = position_bytes(position)
+        return derive(root, salt=config_digest, label=label, context=context, length=ROUND_SECRET_SIZE)
+
+    return RoundSecrets(root, branch(labels.MASK_KEY), branch(labels.BOX_KEY), branch(labels.SELF_MASK_SEED))
+
+
+def seed_commitment(seed: Secret, *, config_digest: bytes, position: int) -> bytes:
+    """Commit to a self-mask seed: 256 uniform bits under SHA-256 need no further blinding."""
+    return digest(labels.SEED_COMMITMENT, config_digest, position_bytes(position), seed.reveal())
+
+
+def self_mask_key(seed: Secret, *, config_digest: bytes, position: int) -> Secret:
+    """The stream key of the mask that only its owner knows until it survives."""
+    context = position_bytes(position)
+    return derive(seed, salt=config_digest, label=labels.SELF_MASK, context=context, length=STREAM_KEY_SIZE)
+
+
+def pairwise_mask_key(
+    private: Secret, own: Endpoint, peer: Endpoint, *, config_digest: bytes, roster_digest: bytes
+) -> Secret:
+    """The stream key of the mask that two clients share; the same from either side."""
+    context = _pair_context(own, peer, roster_digest)
+    agreed = agreement.agree(private, peer.public)
+    return derive(agreed, salt=config_digest, label=labels.PAIRWISE_MASK, context=context, length=STREAM_KEY_SIZE)
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class BoxKeys:
+    """The two single-use box keys of a pair, by direction, and the context both boxes authenticate."""
+
+    sending: Secret
+    receiving: Secret
+    context: bytes
+
+
+def box_keys(private: Secret, own: Endpoint, peer: Endpoint, *, config_digest: bytes, roster_digest: bytes) -> BoxKeys:
+    """The keys under which `own` seals for `peer` and opens from it; the direction is the sender's position."""
+    context = _pair_context(own, peer, roster_digest)
+    agreed = agreement.agree(private, peer.public)
+
+    def directed(sender: Endpoint) -> Secret:
+        info = context + position_bytes(sender.position)
+        return derive(agreed, salt=config_digest, label=labels.SHARE_BOX, context=info, length=BOX_KEY_SIZE)
+
+    return BoxKeys(directed(own), directed(peer), config_digest + context)
+
+
+def coefficient_entropy(root: Secret, *, config_digest: bytes, roster_digest: bytes) -> Entropy:
+    """The bytes a client draws its Shamir coefficients from: replayable from the root, and for one roster only."""
+    key = derive(
+        root,
+        salt=config_digest,
+        label=labels.SHAMIR_COEFFICIENTS,
+        context=roster_digest,
+        length=STREAM_KEY_SIZE,
+    )
+    stream = open_stream(key)
+    return lambda count: stream.update(bytes(count))
+
+
+def _pair_context(one: Endpoint, other: Endpoint, roster_digest: bytes) -> bytes:
+    low, high = sorted((one, other), key=lambda endpoint: endpoint.position)
+    positions = position_bytes(low.position) + position_bytes(high.position)
+    return positions + low.public + high.public + roster_digest

@@ -1,0 +1,216 @@
+"""What the server rebuilds after leg 4, how it knows it is right, and whom it names where it is not.
+
+Promise: every rebuilt secret opens what its dealer advertised, a self-mask seed its commitment and a mask key its
+public key; nothing is guessed and nothing unverified touches the sum. Wrong shares up to the spare ones do not stop
+the round and are blamed on the pair (holder, dealer); a secret that cannot be rebuilt ends it.
+
+Only one secret of each client is ever rebuilt: the seed of a survivor, or the mask key of a client that dropped
+after others masked towards it.
+"""
+
+from __future__ import annotations
+
+import collections
+import itertools
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from secagg import masking, shamir
+from secagg.aggregate import Aggregate, Blame
+from secagg.config import RoundConfig
+from secagg.errors import Unrecoverable
+from secagg.pairwise import keys
+from secagg.pairwise.roster import Joined
+from secagg.primitives import agreement
+from secagg.primitives.secret import Secret
+from secagg.types import ClientId, Leg
+
+_BATCH: Final = 512
+"""Mask keys expanded together: enough to keep the kernel's chunk in cache, few enough to keep memory flat in n."""
+
+Share = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Recovery:
+    """The heavy end of a round, ready to run.
+
+    Attributes:
+        config: the round.
+        invited: all names, by position.
+        joined: the roster.
+        words: the sum of the survivors' masked inputs; `run` unmasks it in place.
+        survivors: whose inputs are in it.
+        opened: for each survivor, the clients it masked towards.
+        shares: for each secret to rebuild, its dealer's position -> holder position -> share.
+    """
+
+    config: RoundConfig
+    invited: tuple[ClientId, ...]
+    joined: Joined
+    words: npt.NDArray[np.unsignedinteger]
+    survivors: frozenset[int]
+    opened: Mapping[int, frozenset[int]]
+    shares: Mapping[int, Mapping[int, Share]]
+
+    @classmethod
+    def prepare(
+        cls,
+        *,
+        config: RoundConfig,
+        invited: tuple[ClientId, ...],
+        joined: Joined,
+        words: npt.NDArray[np.unsignedinteger],
+        survivors: frozenset[int],
+        opened: Mapping[int, frozenset[int]],
+        revealed: Mapping[int, Mapping[int, Share]],
+    ) -> Recovery:
+        """Sort the revealed shares by dealer and see that every secret the sum needs has enough of them.
+
+        Args:
+            config: the round.
+            invited: all names, by position.
+            joined: the roster.
+            words: the sum of masked inputs.
+            survivors: whose inputs are in it.
+            opened: for each survivor, the clients it masked towards.
+            revealed: holder position -> dealer position -> share.
+
+        Raises:
+            Unrecoverable: a secret has fewer shares than the threshold; names its dealer.
+        """
+        needed = survivors.union(*(opened[position] for position in survivors))
+        shares: dict[int, dict[int, Share]] = {dealer: {} for dealer in sorted(needed)}
+        for holder, dealt in sorted(revealed.items()):
+            for dealer, share in dealt.items():
+                shares[dealer][holder] = share
+        for dealer, held in shares.items():
+            if len(held) < config.plan.threshold:
+                reason = f"{len(held)} shares of a secret of {invited[dealer]}, {config.plan.threshold} needed"
+                raise Unrecoverable(Leg.UNMASK, reason)
+        return cls(config, invited, joined, words, survivors, opened, shares)
+
+    def run(self, *, executor: Executor | None = None, workers: int = 1) -> Aggregate:
+        """Rebuild the secrets, take every mask off and center the sum.
+
+        Args:
+            executor: threads to expand masks on, or None.
+            workers: how many of them.
+
+        Raises:
+            Unrecoverable: a secret could not be rebuilt; names the dealers at fault, or the suspected holders.
+        """
+        secrets, blamed = self._rebuild()
+        masks = self._masks(secrets)
+        while batch := tuple(itertools.islice(masks, _BATCH)):
+            masking.accumulate(
+                self.words,
+                plus=[key for key, sign in batch if sign < 0],
+                minus=[key for key, sign in batch if sign > 0],
+                executor=executor,
+                workers=workers,
+            )
+            for key, _ in batch:
+                key.wipe()
+        for secret in secrets.values():
+            secret.wipe()
+        self.config.ring.reduce(self.words)
+        return Aggregate(
+            values=self.config.ring.center(self.words),
+            invited=self.invited,
+            joined=self._names(self.joined.adverts),
+            survivors=self._names(self.survivors),
+            config_digest=self.config.digest,
+            blamed=blamed,
+        )
+
+    def _names(self, positions: Mapping[int, object] | frozenset[int]) -> tuple[ClientId, ...]:
+        return tuple(self.invited[position] for position in sorted(positions))
+
+    # Rebuilding secrets.
+
+    def _rebuild(self) -> tuple[dict[int, Secret], tuple[Blame, ...]]:
+        """Rebuild every secret, most of them in one batch for each set of holders.
+
+        A secret whose first shares fail its check is recovered past the wrong ones on its own. The holders it names
+        are distrusted from then on, so one liar costs one slow recovery, not one for each dealer.
+        """
+        distrust: collections.Counter[int] = collections.Counter()
+        secrets: dict[int, Secret] = {}
+        blamed: list[Blame] = []
+        pending = list(self.shares)
+        while pending:
+            secrets |= self._rebuild_batch(pending, distrust)
+            pending = [dealer for dealer in pending if dealer not in secrets]
+            if pending:
+                dealer = pending[0]
+                secrets[dealer], liars = self._rebuild_past_liars(dealer, distrust)
+                blamed += [Blame(holder=self.invited[liar], dealer=self.invited[dealer]) for liar in liars]
+                distrust.update(liars)
+        return secrets, tuple(blamed)
+
+    def _rebuild_batch(self, dealers: list[int], distrust: collections.Counter[int]) -> dict[int, Secret]:
+        """Rebuild what verifies from the t least distrusted shares of each dealer."""
+        groups: dict[tuple[int, ...], list[int]] = collections.defaultdict(list)
+        for dealer in dealers:
+            trusted = sorted(self.shares[dealer], key=lambda holder: (distrust[holder], holder))
+            groups[tuple(trusted[: self.config.plan.threshold])].append(dealer)
+        secrets: dict[int, Secret] = {}
+        for holders, group in groups.items():
+            values = np.stack([[self.shares[dealer][holder] for holder in holders] for dealer in group])
+            recovered = shamir.recover_many(values, np.asarray(holders, dtype=np.int64) + 1)
+            candidates = zip(group, recovered, strict=True)
+            secrets |= {dealer: secret for dealer, secret in candidates if secret and self._verifies(dealer, secret)}
+        return secrets
+
+    def _rebuild_past_liars(self, dealer: int, distrust: collections.Counter[int]) -> tuple[Secret, list[int]]:
+        held = self.shares[dealer]
+        holders = list(held)
+        found = shamir.recover_verified(
+            np.stack(list(held.values())),
+            np.asarray(holders, dtype=np.int64) + 1,
+            threshold=self.config.plan.threshold,
+            verify=lambda secret: self._verifies(dealer, secret),
+            distrust=[distrust[holder] for holder in holders],
+        )
+        name = self.invited[dealer]
+        if found.secret is None:
+            fault = "its dealer's shares agree on another" if found.dealer_at_fault else "too many shares are wrong"
+            suspects = (name,) if found.dealer_at_fault else ()
+            raise Unrecoverable(Leg.UNMASK, f"a secret of {name} does not verify: {fault}", suspects=suspects)
+        return found.secret, [x - 1 for x in found.bad_holders]
+
+    def _verifies(self, dealer: int, secret: Secret) -> bool:
+        """Whether a rebuilt secret opens what its dealer advertised: seeds for survivors, mask keys for the rest."""
+        advert = self.joined.adverts[dealer]
+        if dealer in self.survivors:
+            commitment = keys.seed_commitment(secret, config_digest=self.config.digest, position=dealer)
+            return commitment == advert.seed_commitment
+        return agreement.public_key(secret) == advert.mask_key
+
+    # Expanding masks.
+
+    def _masks(self, secrets: Mapping[int, Secret]) -> Iterator[tuple[Secret, int]]:
+        """Every mask still in the sum, with the sign it went in by.
+
+        Masks between two survivors have cancelled. Left are each survivor's self mask, and the masks survivors put
+        in towards clients that dropped.
+        """
+        digest = self.config.digest
+        for dealer, secret in secrets.items():
+            if dealer in self.survivors:
+                yield keys.self_mask_key(secret, config_digest=digest, position=dealer), 1
+                continue
+            own = self.joined.mask_endpoint(dealer)
+            for survivor in sorted(self.survivors):
+                if dealer in self.opened[survivor]:
+                    peer = self.joined.mask_endpoint(survivor)
+                    key = keys.pairwise_mask_key(
+                        secret, own, peer, config_digest=digest, roster_digest=self.joined.digest
+                    )
+                    yield key, masking.pair_sign(survivor, dealer)

@@ -1,0 +1,414 @@
+"""`ClientRound`: one client's part in one round, as bytes in and events out.
+
+Promise: it records what it needs to resume before it answers; it answers an identical repeated request with identical
+bytes; on anything else it does not expect it closes, wipes its secrets and erases its record. It never answers two
+different requests of one leg.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from typing import Final
+
+from secagg import wire
+from secagg.config import Summable, instructions_digest
+from secagg.errors import (
+    Malformed,
+    MisuseError,
+    RemoteError,
+    StorageError,
+    Unauthentic,
+    Unexpected,
+    Violation,
+)
+from secagg.identity import Directory, Identity
+from secagg.pairwise import checks
+from secagg.pairwise import client as phases
+from secagg.pairwise.channel import TAG_SIZE, Channel, Direction
+from secagg.pairwise.messages import (
+    MAX_OFFER_SIZE,
+    NAMES,
+    Inbox,
+    MaskedInput,
+    Roster,
+    RoundOffer,
+    SurvivorSet,
+    UnmaskRequest,
+    max_size,
+)
+from secagg.pairwise.phase import Phase
+from secagg.policy import Policy
+from secagg.primitives import labels
+from secagg.primitives.kdf import digest
+from secagg.primitives.secret import Secret
+from secagg.primitives.suite import ROUND_SECRET_SIZE
+from secagg.round.events import Events, Failed, Finished, NeedInput, Send
+from secagg.round.journal import Journal, Kind, answer_digest
+from secagg.rules import Rule
+from secagg.store import MemoryStore, RoundStore
+from secagg.types import SERVER, Entropy, Leg, client_id, system_entropy
+
+# What a client in each phase waits for, and the leg it belongs to.
+_LEGS: Final[Mapping[type[Phase], tuple[Leg, type[wire.Message]]]] = {
+    phases.AwaitingRoster: (Leg.ADVERTISE, Roster),
+    phases.AwaitingInbox: (Leg.SHARE, Inbox),
+    phases.AwaitingInput: (Leg.MASK, SurvivorSet),
+    phases.AwaitingSurvivors: (Leg.MASK, SurvivorSet),
+    phases.AwaitingUnmask: (Leg.CONFIRM, UnmaskRequest),
+}
+
+
+class ClientRound:
+    """One client's part in one round.
+
+    Args:
+        client: this client's name.
+        identity: its signing identity, pinned in everyone's directory.
+        directory: the identities it believes.
+        recipe: what it is willing to have summed.
+        instructions: every byte it will execute by, the model included, as it holds them; see
+            `secagg.config.instructions_digest`.
+        policy: its floors.
+        store: where the round's record is kept; in memory unless given.
+        keep_input: keep the masked input for a repeated request. Without it such a repeat ends the round for this
+            client, as a drop-out.
+        entropy: where the 32-byte round secret is drawn from.
+        executor: threads to expand masks on, `workers` of them; none unless given.
+        workers: see `executor`.
+    """
+
+    def __init__(
+        self,
+        *,
+        client: str,
+        identity: Identity,
+        directory: Directory,
+        recipe: Summable,
+        instructions: bytes = b"",
+        policy: Policy | None = None,
+        store: RoundStore | None = None,
+        keep_input: bool = False,
+        entropy: Entropy = system_entropy,
+        executor: Executor | None = None,
+        workers: int = 1,
+    ) -> None:
+        self.client = client_id(client)
+        self._identity = identity
+        self._directory = directory
+        self._recipe = recipe
+        self._instructions_digest = instructions_digest(instructions)
+        self._policy = Policy() if policy is None else policy
+        self._journal = Journal(MemoryStore() if store is None else store)
+        self._keep_input = keep_input
+        self._entropy = entropy
+        self._executor = executor
+        self._workers = workers
+        self._seat: phases.Seat | None = None
+        self._root: Secret | None = None
+        self._channel: Channel | None = None
+        self._phase: Phase | None = None
+        self._source: phases.MaskSource | None = None
+        self._inbox_request = b""
+        self._answers: dict[bytes, Events | None] = {}
+        self._closed = ""
+
+    # What a driver calls.
+
+    @property
+    def leg(self) -> Leg:
+        """The leg this client answered last, or is preparing to answer; OFFER before the first."""
+        return Leg.OFFER if self._phase is None else _LEGS[type(self._phase)][0]
+
+    @property
+    def closed(self) -> bool:
+        """Whether the round is over for this client."""
+        return bool(self._closed)
+
+    def receive(self, data: bytes) -> Events:
+        """Take one message of the server and return what to do.
+
+        An identical repeat of an answered message returns the identical answer, also after the last one. Anything
+        else this client does not expect closes the round, and the one event is `Failed`.
+
+        Raises:
+            MisuseError: the round is closed, or its store holds a round that was not resumed.
+            StorageError: the record could not be written; nothing was answered and the round is closed.
+        """
+        request = digest(labels.MESSAGE_DIGEST, data)
+        if (answer := self._answers.get(request)) is not None:
+            return answer
+        self._require_open()
+        if self._phase is None and self._journal.is_open():
+            raise MisuseError("the store holds an open round: resume() it, or erase the store to leave it")
+        leg = self.leg
+        try:
+            return self._take(data, request)
+        except RemoteError as error:
+            self._close("it refused a message of the server")
+            return (Failed(error.located(leg=leg)),)
+        except StorageError:
+            self._close("its record could not be written")
+            raise
+
+    def provide(self, source: phases.MaskSource) -> Events:
+        """Hand over the input; it is masked and sent once the inbox is open, now or later.
+
+        Raises:
+            MisuseError: an input was provided already, the round is closed, or the length is not the recipe's.
+            InputError: the input holds a word outside the ring; the round stays open for a right one.
+            StorageError: the record could not be written; nothing was sent and the round is closed.
+        """
+        self._require_open()
+        if self._source is not None or isinstance(self._phase, phases.AwaitingSurvivors | phases.AwaitingUnmask):
+            raise MisuseError("the round has its input; one round masks one input")
+        if source.length != self._recipe.length:
+            raise MisuseError(f"the recipe sums inputs of length {self._recipe.length}, got {source.length}")
+        self._source = source
+        return self._mask_if_ready()
+
+    def resume(self) -> Events:
+        """Replay the store's record and continue where it stopped; call it before anything else.
+
+        Returns:
+            The last answer again (the server refuses what it already has), or `NeedInput` where the input had not
+            left; nothing where the record holds no offer, whose number stays used all the same. A masked input that
+            may have left is never made again: unless it was kept, it is not repeated.
+
+        Raises:
+            MisuseError: the round has begun.
+            StorageError: the record does not replay to what it says was answered.
+        """
+        if self._phase is not None or self._closed:
+            raise MisuseError("resume() comes first, before any message")
+        try:
+            return self._replay()
+        except (RemoteError, StorageError) as error:
+            self._close("its record does not replay")
+            raise StorageError("the record does not replay: it was changed, or this client is another") from error
+
+    def abort(self) -> None:
+        """Leave the round: wipe every secret and erase the record. Leaving twice is harmless."""
+        if not self._closed:
+            self._close("it left")
+
+    def __repr__(self) -> str:
+        return f"<ClientRound {self.client}, {self.leg.name.lower()}{', closed' if self._closed else ''}>"
+
+    # How a message becomes an answer.
+
+    def _take(self, data: bytes, request: bytes) -> Events:
+        """Record and answer a request that was not answered before."""
+        if request in self._answers:
+            raise Unexpected(Rule.WIRE_ORDER, expected="each request once, its answer not being kept", got="a repeat")
+        message = self._read(data)
+        if isinstance(message, RoundOffer):
+            self._accept(message, data)
+        self._journal.write(Kind.REQUEST, data)
+        events = self._answer(message, request)
+        if isinstance(message, Inbox):
+            return self._mask_if_ready() or events
+        self._journal.write(Kind.ANSWERED, answer_digest(events))
+        if isinstance(message, UnmaskRequest):
+            self._finish()
+        return events
+
+    def _read(self, data: bytes) -> wire.Message:
+        """Decode the one message this client expects now."""
+        kind = RoundOffer if self._phase is None else _LEGS[type(self._phase)][1]
+        limit = MAX_OFFER_SIZE if self._seat is None else max_size(kind, self._seat.config)
+        tag_size = 0 if self._channel is None else TAG_SIZE
+        envelope = wire.open_envelope(data, max_size=limit, tag_size=tag_size)
+        if envelope.kind != kind.KIND or isinstance(self._phase, phases.AwaitingInput):
+            raise Unexpected(Rule.WIRE_ORDER, expected=kind.__name__, got=NAMES.get(envelope.kind, "no known kind"))
+        if envelope.sender != SERVER:
+            raise Violation(Rule.WIRE_SENDER)
+        if self._seat is not None and envelope.config_digest != self._seat.config.digest:
+            raise Violation(Rule.WIRE_ROUND)
+        if self._channel is not None and not self._channel.verifies(
+            Direction.DOWN, kind.KIND, envelope.tagged, envelope.tag
+        ):
+            raise Unauthentic(Rule.WIRE_TAG)
+        if len(envelope.tail):
+            raise Malformed(Rule.WIRE_FORMAT, "bytes after the message")
+        return wire.decode_body(kind, envelope.body)
+
+    def _accept(self, offer: RoundOffer, data: bytes) -> None:
+        """Use the round's number up and record a fresh secret, before anything is said."""
+        seat = self._seat_for(offer, data)
+        session, number = seat.config.session, seat.config.round
+        if self._journal.is_used(session, number):
+            raise Violation(Rule.OFFER_FRESH, f"round {number} is not above the last one of its session")
+        self._journal.reserve(session, number)
+        root = Secret(self._entropy(ROUND_SECRET_SIZE))
+        self._journal.write(Kind.SECRET, root.reveal())
+        self._sit(seat, root, offer)
+
+    def _sit(self, seat: phases.Seat, root: Secret, offer: RoundOffer) -> None:
+        """Take the seat: from here on this round's secret and its channel to the server exist."""
+        self._seat, self._root = seat, root
+        self._channel = Channel.of_client(
+            root, position=seat.position, server_public=offer.server_key, config_digest=seat.config.digest
+        )
+
+    def _seat_for(self, offer: RoundOffer, data: bytes) -> phases.Seat:
+        invitation = checks.check_offer(
+            offer,
+            client=self.client,
+            policy=self._policy,
+            recipe=self._recipe,
+            instructions_digest=self._instructions_digest,
+        )
+        if wire.open_envelope(data, max_size=MAX_OFFER_SIZE).config_digest != invitation.config.digest:
+            raise Violation(Rule.WIRE_ROUND)
+        return phases.Seat(invitation, self._identity, self._directory)
+
+    def _answer(self, message: wire.Message, request: bytes) -> Events:
+        """Move to the next phase and remember the answer; nothing is recorded here, so a replay runs it too."""
+        events = self._advance(message)
+        self._answers[request] = events
+        if isinstance(message, Inbox):
+            self._inbox_request = request
+        return events
+
+    def _advance(self, message: wire.Message) -> Events:
+        seat, root = self._seat, self._root
+        if seat is None or root is None:
+            raise MisuseError("no offer was accepted, so there is nothing to answer by")
+        match self._phase, message:
+            case None, RoundOffer():
+                self._phase, advert = phases.join(seat, root=root)
+                return (Send(None, self._front(advert)),)
+            case phases.AwaitingRoster() as phase, Roster() as roster:
+                self._phase, shares = phase.share(roster)
+                return (self._send(shares),)
+            case phases.AwaitingInbox() as phase, Inbox() as inbox:
+                self._phase = phase.open(inbox)
+                return (NeedInput(),)
+            case phases.AwaitingSurvivors() as phase, SurvivorSet() as survivors:
+                self._phase, signature = phase.confirm(survivors)
+                # Where no quorum is needed the request comes with the set, and the confirmation stays at home.
+                return (self._send(signature),) if seat.config.plan.quorum else ()
+            case phases.AwaitingUnmask() as phase, UnmaskRequest() as unmask:
+                return self._send(phase.unmask(unmask)), Finished()
+        raise MisuseError(f"{type(message).__name__} reached {self._phase!r}; _read admits only what a phase expects")
+
+    def _mask_if_ready(self) -> Events:
+        """Mask and send the input once both it and the inbox are here; the mark is recorded before it leaves."""
+        phase, source = self._phase, self._source
+        if source is None or not isinstance(phase, phases.AwaitingInput):
+            return ()
+        self._source = None
+        try:
+            self._phase, chunks = phase.mask(
+                source,
+                fronts=self._fronts(phase),
+                room_behind=TAG_SIZE,
+                executor=self._executor,
+                workers=self._workers,
+            )
+            for index, chunk in enumerate(chunks):
+                chunk[-TAG_SIZE:] = self._tag(MaskedInput.KIND, memoryview(chunk)[:-TAG_SIZE], index)
+            self._journal.write(Kind.MASKED, b"".join(chunks) if self._keep_input else b"")
+        except StorageError:
+            self._close("its record could not be written")
+            raise
+        events: Events = tuple(Send(None, chunk) for chunk in chunks)
+        self._answers[self._inbox_request] = events if self._keep_input else None
+        return events
+
+    def _fronts(self, phase: phases.AwaitingInput) -> list[bytes]:
+        """Header and body of each chunk's message; the packed words are written behind them."""
+        count = self._require_seat().config.chunks
+        return [
+            self._front(MaskedInput(chunk=chunk, unopened=b"" if chunk else phase.unopened)) for chunk in range(count)
+        ]
+
+    def _front(self, message: wire.Message) -> bytes:
+        seat = self._require_seat()
+        return wire.front(message, config_digest=seat.config.digest, sender=seat.position)
+
+    def _send(self, message: wire.Message) -> Send:
+        front = self._front(message)
+        return Send(None, front + self._tag(message.KIND, front))
+
+    def _tag(self, kind: int, data: bytes | memoryview, index: int = 0) -> bytes:
+        if self._channel is None:
+            raise MisuseError("no offer was accepted, so there is no channel")
+        return self._channel.tag(Direction.UP, kind, data, index=index)
+
+    # How a round ends, and how it is found again.
+
+    def _replay(self) -> Events:
+        events: Events = ()
+        recorded = True
+        root: Secret | None = None
+        for kind, payload in self._journal.entries():
+            if kind is Kind.SECRET:
+                root = Secret(payload)
+            elif kind is Kind.REQUEST:
+                message = self._read(payload)
+                if isinstance(message, RoundOffer):
+                    if root is None:
+                        raise StorageError("the record has an offer and no secret")
+                    self._sit(self._seat_for(message, payload), root, message)
+                events = self._answer(message, digest(labels.MESSAGE_DIGEST, payload))
+                recorded = isinstance(message, Inbox)
+            elif kind is Kind.MASKED:
+                events = self._replay_masked(payload)
+            else:
+                if answer_digest(events) != payload:
+                    raise StorageError("an answer differs from the one on record")
+                recorded = True
+        if not recorded:  # it stopped between deriving the answer and recording it, so the answer never left
+            self._journal.write(Kind.ANSWERED, answer_digest(events))
+        if self._phase is None:
+            self._journal.erase()
+        return events
+
+    def _replay_masked(self, kept: bytes) -> Events:
+        if not isinstance(self._phase, phases.AwaitingInput):
+            raise StorageError("the record has a masked input out of place")
+        chunks = self._split(kept, self._fronts(self._phase)) if kept else []
+        self._phase = self._phase.skip()
+        events: Events = tuple(Send(None, chunk) for chunk in chunks)
+        self._answers[self._inbox_request] = events or None
+        return events
+
+    def _split(self, kept: bytes, fronts: list[bytes]) -> list[bytes]:
+        """Cut a kept masked input back into its chunks' messages."""
+        config, chunks, start = self._require_seat().config, [], 0
+        for chunk, front in enumerate(fronts):
+            first, last = config.chunk_range(chunk)
+            stop = start + len(front) + config.ring.packed_size(last - first) + TAG_SIZE
+            chunks.append(kept[start:stop])
+            start = stop
+        return chunks
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise MisuseError(f"the round is closed for {self.client}: {self._closed}")
+
+    def _require_seat(self) -> phases.Seat:
+        if self._seat is None:
+            raise MisuseError("no offer was accepted")
+        return self._seat
+
+    def _finish(self) -> None:
+        self._closed = "it is finished"
+        self._phase = None
+        if self._channel is not None:
+            self._channel.wipe()
+        self._journal.erase()
+
+    def _close(self, reason: str) -> None:
+        self._closed = reason
+        self._answers.clear()
+        self._source = None
+        if self._phase is not None:
+            self._phase.abandon()
+            self._phase = None
+        for secret in (self._root, self._channel):
+            if secret is not None:
+                secret.wipe()
+        self._journal.erase()

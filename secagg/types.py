@@ -1,0 +1,66 @@
+"""The small words everything else is written in: client ids, positions, legs, adversary classes, entropy.
+
+Imports nothing of this project but its errors.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+from collections.abc import Callable
+from typing import NewType
+
+from secagg.errors import ConfigError
+
+ClientId = NewType("ClientId", str)
+"""The name a client is pinned under in the directory: 1 to 64 printable ASCII characters without spaces."""
+
+Entropy = Callable[[int], bytes]
+"""`entropy(n)` returns n fresh secret bytes. The default everywhere is `system_entropy`."""
+
+MAX_CLIENTS = 65_536
+"""Largest cohort any message of this protocol can name; a bound on what a peer can make us allocate."""
+
+MAX_CLIENT_ID = 64
+SERVER = 0xFFFF_FFFF
+"""The sender position of the server; no client can have it, because positions stay below MAX_CLIENTS."""
+
+
+class Leg(enum.IntEnum):
+    """A turn of the round; the numbers are those of docs/protocol.md."""
+
+    OFFER = -1
+    ADVERTISE = 0
+    SHARE = 1
+    MASK = 2
+    CONFIRM = 3
+    UNMASK = 4
+
+
+class Adversary(enum.StrEnum):
+    """What the plan assumes of the server and its helpers.
+
+    ACTIVE: the server lies and equivocates; up to max_corrupt clients do what it says.
+    SEMI_HONEST: everyone follows the protocol, and up to max_corrupt clients pool what they see with the server.
+    """
+
+    ACTIVE = "active"
+    SEMI_HONEST = "semi-honest"
+
+
+def system_entropy(count: int) -> bytes:
+    """Return `count` bytes from the operating system's generator, the only source production code uses."""
+    return os.urandom(count)
+
+
+def client_id(name: str) -> ClientId:
+    """Check and brand a client's name.
+
+    Raises:
+        ConfigError: not a str of 1 to 64 printable ASCII characters without spaces.
+    """
+    if not isinstance(name, str) or not 1 <= len(name) <= MAX_CLIENT_ID:
+        raise ConfigError(f"a client id is a str of 1 to {MAX_CLIENT_ID} characters, got {name!r:.80}")
+    if not all("!" <= character <= "~" for character in name):
+        raise ConfigError(f"client id {name!r:.80} has a character outside printable ASCII without spaces")
+    return ClientId(name)
