@@ -16,7 +16,7 @@ from secagg.errors import ConfigError, MisuseError, StorageError
 from secagg.primitives import signature
 from secagg.primitives.secret import Secret
 from secagg.primitives.suite import PUBLIC_KEY_SIZE
-from secagg.types import ClientId, Entropy, client_id, system_entropy
+from secagg.types import ClientId, client_id, system_entropy
 
 
 class Identity:
@@ -35,9 +35,9 @@ class Identity:
         self.public = signature.verify_key(seed)
 
     @classmethod
-    def generate(cls, *, entropy: Entropy = system_entropy) -> Identity:
+    def generate(cls) -> Identity:
         """Draw a fresh identity from the operating system."""
-        return cls(Secret(entropy(signature.SEED_SIZE)))
+        return cls(Secret(system_entropy(signature.SEED_SIZE)))
 
     def sign(self, *, label: bytes, message: bytes) -> bytes:
         """Sign label || message (64 bytes)."""

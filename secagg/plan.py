@@ -402,8 +402,12 @@ def _adversary(value: Adversary | str) -> Adversary:
 
 
 def _check_integer(name: str, value: int, low: int, high: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise ConfigError(f"{name}={value!r:.40} must be an integer from {low} to {high}")
+    text = f"{name}={value!r:.40} must be an integer from {low} to {high}"
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ConfigError(text)
+    nearest = min(max(value, low), high)
+    if value != nearest:
+        raise ConfigError(f"{text}: {_moves((name,), (value,), (nearest,))}")
 
 
 def _moves(names: tuple[str, ...], before: tuple[int, ...], after: tuple[int, ...]) -> str:

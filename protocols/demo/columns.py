@@ -28,7 +28,7 @@ Column = npt.NDArray[np.integer[Any]]
 _Code = Literal["u1", "u2", "i2"]
 
 MAX_BYTES: Final = 16 << 20
-"""Largest uncompressed file that is read: about four times the larger of the two shipped."""
+"""Largest uncompressed file that is read: several times the larger of the two shipped."""
 
 _MAGIC: Final = b"secagg demo columns 1\n"
 _LENGTH_SIZE: Final = 4

@@ -3,7 +3,7 @@
 Promise: small enough to check by hand; `tests/unit/test_demo_model.py` holds every gradient to finite differences and
 the area to its definition. All arithmetic is float64.
 
-Imports numpy only.
+Imports numpy and the words of `task`.
 """
 
 from __future__ import annotations

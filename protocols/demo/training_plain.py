@@ -103,7 +103,7 @@ def _one_round(task: Task, number: int, clients: int, drops: int, rng: np.random
 def train(
     task: Task, scheduled: Iterable[ScheduledRound], aggregate: Aggregate, *, momentum: float
 ) -> Iterator[Trained]:
-    """Federated averaging with server momentum (McMahan et al. 2017, algorithm 1; Hsu et al. 2019, section 4.2).
+    """Federated averaging with server momentum (McMahan et al. 2017, algorithm 1; the momentum of Hsu et al. 2019).
 
     Every invited client trains from the round's model; `aggregate` forms the mean; then velocity = momentum * velocity
     + mean and model += velocity. Yields after each round, so that a caller can show progress.
@@ -124,8 +124,14 @@ def train(
 
 
 def plain_mean(scheduled: ScheduledRound, updates: Mapping[str, LocalUpdate]) -> Model:
-    """Return the weighted mean of the survivors' updates, summed in the clear."""
+    """Return the weighted mean of the survivors' updates, summed in the clear.
+
+    Raises:
+        SettingError: the round has no survivors.
+    """
     counted = [updates[client] for client in scheduled.survivors]
+    if not counted:
+        raise SettingError(f"round {scheduled.number} has no survivors: let fewer of its clients drop out")
     total = sum(each.weight for each in counted)
     return {
         name: np.sum([each.weight * each.update[name] for each in counted], axis=0) / total

@@ -1,4 +1,4 @@
-"""X25519 (RFC 7748): public keys by PyNaCl, exchanges by `cryptography`, each where it is the faster of the two.
+"""X25519 (RFC 7748) by PyNaCl, which agrees from raw bytes: no key object keeps a second copy of a private key.
 
 Promise: no exchange with a low-order point ever yields a key, and every accepted public key has one encoding, so two
 keys that differ in bytes differ as points.
@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Final
 
 import nacl.bindings
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from secagg.errors import ConfigError
 from secagg.primitives.secret import Secret
@@ -48,5 +47,4 @@ def agree(private: Secret, peer_public: bytes) -> Secret:
     """
     if not is_valid_public_key(peer_public):
         raise ConfigError("peer_public must be a canonical X25519 key of full order; check adverts before agreeing")
-    key = X25519PrivateKey.from_private_bytes(private.reveal())
-    return Secret(key.exchange(X25519PublicKey.from_public_bytes(peer_public)))
+    return Secret(nacl.bindings.crypto_scalarmult(private.reveal(), peer_public))

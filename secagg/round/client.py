@@ -47,7 +47,7 @@ from secagg.round.events import Events, Failed, Finished, NeedInput, Send
 from secagg.round.journal import Journal, Kind, answer_digest
 from secagg.rules import Rule
 from secagg.store import MemoryStore, RoundStore
-from secagg.types import SERVER, Entropy, Leg, client_id, system_entropy
+from secagg.types import SERVER, Leg, client_id, system_entropy
 
 # What a client in each phase waits for, and the leg it belongs to.
 _LEGS: Final[Mapping[type[Phase], tuple[Leg, type[wire.Message]]]] = {
@@ -73,10 +73,12 @@ class ClientRound:
         store: where the round's record is kept; in memory unless given.
         keep_input: keep the masked input for a repeated request. Without it such a repeat ends the round for this
             client, as a drop-out.
-        entropy: where the 32-byte round secret is drawn from.
         executor: threads to expand masks on, `workers` of them; none unless given.
         workers: see `executor`.
     """
+
+    _draw = staticmethod(system_entropy)
+    """Where round secrets come from. Not an argument: only the subclass in `secagg.testing` has another source."""
 
     def __init__(
         self,
@@ -89,7 +91,6 @@ class ClientRound:
         policy: Policy | None = None,
         store: RoundStore | None = None,
         keep_input: bool = False,
-        entropy: Entropy = system_entropy,
         executor: Executor | None = None,
         workers: int = 1,
     ) -> None:
@@ -101,7 +102,6 @@ class ClientRound:
         self._policy = Policy() if policy is None else policy
         self._journal = Journal(MemoryStore() if store is None else store)
         self._keep_input = keep_input
-        self._entropy = entropy
         self._executor = executor
         self._workers = workers
         self._seat: phases.Seat | None = None
@@ -240,7 +240,7 @@ class ClientRound:
         if self._journal.is_used(session, number):
             raise Violation(Rule.OFFER_FRESH, f"round {number} is not above the last one of its session")
         self._journal.reserve(session, number)
-        root = Secret(self._entropy(ROUND_SECRET_SIZE))
+        root = Secret(self._draw(ROUND_SECRET_SIZE))
         self._journal.write(Kind.SECRET, root.reveal())
         self._sit(seat, root, offer)
 

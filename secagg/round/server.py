@@ -47,7 +47,7 @@ from secagg.primitives.suite import ROUND_SECRET_SIZE
 from secagg.round.events import Events, Failed, Finished, Rejected, Send
 from secagg.rules import Rule
 from secagg.store import MemorySpool, Spool
-from secagg.types import SERVER, ClientId, Entropy, Leg, system_entropy
+from secagg.types import SERVER, ClientId, Leg, system_entropy
 
 # The leg each phase collects, and the message it collects.
 _LEGS: Final[Mapping[type[Phase], tuple[Leg, type[wire.Message]]]] = {
@@ -67,11 +67,13 @@ class ServerRound:
         invited: the invited clients' names, in any order.
         directory: the identities the server believes; adverts of others are refused.
         spool: where chunks of open uploads wait; in memory unless given.
-        entropy: where the 32 bytes of the round's channel key are drawn from.
 
     Raises:
         ConfigError: the invited list is not the one the config was written for.
     """
+
+    _draw = staticmethod(system_entropy)
+    """Where the channel key comes from. Not an argument: only the subclass in `secagg.testing` has another source."""
 
     def __init__(
         self,
@@ -80,7 +82,6 @@ class ServerRound:
         invited: Sequence[str],
         directory: Directory,
         spool: Spool | None = None,
-        entropy: Entropy = system_entropy,
     ) -> None:
         names = sorted_invited(invited)
         if len(names) != config.plan.clients or invited_digest(names) != config.invited_digest:
@@ -91,7 +92,7 @@ class ServerRound:
         self._positions = {name: position for position, name in enumerate(names)}
         self._spool: Spool = MemorySpool() if spool is None else spool
         self._phase: Phase | None = phases.CollectingAdverts(phases.Desk(config, names, directory))
-        self._private = Secret(entropy(ROUND_SECRET_SIZE))
+        self._private = Secret(self._draw(ROUND_SECRET_SIZE))
         self._public = agreement.public_key(self._private)
         self._channels: dict[int, Channel] = {}
         self._started = False

@@ -1,0 +1,176 @@
+"""Drivers: they bring the clock and the transport to rounds that own neither.
+
+    run_server(server_round, transport, leg_timeout=30)            -> Aggregate
+    run_client(client_round, transport, make_input, timeout=300)   -> None
+
+and the same two with an `a` in front for asyncio. Promise: a leg closes when everyone it can wait for has answered or
+its time is up, whichever is first; a client that hears nothing for its timeout, or refuses what it hears, leaves
+wiped; every end is a return or a typed error, never a hang.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+
+from protocols.errors import DeadlinePassed
+from protocols.transport import AsyncClientTransport, AsyncServerTransport, ClientTransport, ServerTransport
+from secagg import Aggregate, ClientRound, Event, Failed, Finished, MisuseError, NeedInput, Send, ServerRound
+from secagg.pairwise.client import MaskSource
+
+Clock = Callable[[], float]
+
+
+def run_server(
+    round_: ServerRound,
+    transport: ServerTransport,
+    *,
+    leg_timeout: float,
+    executor: Executor | None = None,
+    workers: int = 1,
+    clock: Clock = time.monotonic,
+) -> Aggregate:
+    """Drive a server's round to its aggregate.
+
+    Args:
+        round_: a round not yet started.
+        transport: the server's end of the network.
+        leg_timeout: seconds to wait for the slowest client of each leg.
+        executor: threads to expand masks on, `workers` of them.
+        workers: see `executor`.
+        clock: monotonic seconds.
+
+    Raises:
+        RoundAborted: a leg closed below its floor, or a secret could not be rebuilt.
+    """
+    events = round_.start()
+    while not round_.ready:
+        for send in _sends(events):
+            if send.to is not None:
+                transport.send(send.to, bytes(send.data))
+        deadline = clock() + leg_timeout
+        while round_.waiting_for and (left := deadline - clock()) > 0:
+            incoming = transport.receive(left)
+            if incoming is not None:
+                round_.receive(*incoming)
+        events = _checked(round_.close_leg())
+    return _aggregate(round_.recover(executor, workers=workers))
+
+
+def run_client(
+    round_: ClientRound,
+    transport: ClientTransport,
+    make_input: Callable[[], MaskSource],
+    *,
+    timeout: float,
+) -> None:
+    """Drive a client's round to its end.
+
+    Args:
+        round_: a fresh round, or one just resumed whose events were sent.
+        transport: the client's end of the network.
+        make_input: called once, when the input is needed: train there.
+        timeout: seconds of silence after which the client leaves.
+
+    Raises:
+        RemoteError: the server broke a rule; the round is closed and wiped.
+        DeadlinePassed: the server said nothing in time; the round is closed and wiped.
+    """
+    while True:
+        data = transport.receive(timeout)
+        if data is None:
+            round_.abort()
+            raise DeadlinePassed(f"no message of the server within {timeout} s; the client left the round")
+        events = _checked(round_.receive(data))
+        if _needs_input(events):
+            events = _checked(round_.provide(make_input()))
+        for send in _sends(events):
+            transport.send(bytes(send.data))
+        if _is_finished(events):
+            return
+
+
+async def arun_server(
+    round_: ServerRound,
+    transport: AsyncServerTransport,
+    *,
+    leg_timeout: float,
+    executor: Executor | None = None,
+    workers: int = 1,
+) -> Aggregate:
+    """Drive a server's round within asyncio; as `run_server`.
+
+    The recovery runs in the default thread pool of the loop, so the loop stays free while masks are expanded.
+
+    Raises:
+        as `run_server`.
+    """
+    events = round_.start()
+    while not round_.ready:
+        for send in _sends(events):
+            if send.to is not None:
+                await transport.send(send.to, bytes(send.data))
+        try:
+            async with asyncio.timeout(leg_timeout):
+                while round_.waiting_for:
+                    round_.receive(*await transport.receive())
+        except TimeoutError:
+            pass  # the deadline is an ordinary end of a leg; close_leg gives the verdict
+        events = _checked(round_.close_leg())
+    return _aggregate(await asyncio.to_thread(round_.recover, executor, workers=workers))
+
+
+async def arun_client(
+    round_: ClientRound,
+    transport: AsyncClientTransport,
+    make_input: Callable[[], Awaitable[MaskSource]],
+    *,
+    timeout: float,  # seconds of silence between messages, not a bound on the whole call
+) -> None:
+    """Drive a client's round within asyncio; as `run_client`.
+
+    Raises:
+        as `run_client`.
+    """
+    while True:
+        try:
+            data = await asyncio.wait_for(transport.receive(), timeout)
+        except TimeoutError as error:
+            round_.abort()
+            raise DeadlinePassed(f"no message of the server within {timeout} s; the client left the round") from error
+        events = _checked(round_.receive(data))
+        if _needs_input(events):
+            events = _checked(round_.provide(await make_input()))
+        for send in _sends(events):
+            await transport.send(bytes(send.data))
+        if _is_finished(events):
+            return
+
+
+def _sends(events: tuple[Event, ...]) -> list[Send]:
+    return [event for event in events if isinstance(event, Send)]
+
+
+def _needs_input(events: tuple[Event, ...]) -> bool:
+    return any(isinstance(event, NeedInput) for event in events)
+
+
+def _is_finished(events: tuple[Event, ...]) -> bool:
+    return any(isinstance(event, Finished) for event in events)
+
+
+def _checked(events: tuple[Event, ...]) -> tuple[Event, ...]:
+    """Raise where the round failed; its error is typed already."""
+    for event in events:
+        if isinstance(event, Failed):
+            raise event.error
+    return events
+
+
+def _aggregate(events: tuple[Event, ...]) -> Aggregate:
+    for event in _checked(events):
+        if isinstance(event, Finished) and event.aggregate is not None:
+            return event.aggregate
+    raise MisuseError("the round has no aggregate to return")
