@@ -117,10 +117,8 @@ def accumulate(
         ConfigError: workers is not positive, or is above 1 without an executor.
     """
     _require_accumulator(acc)
+    _require_on_block(start, acc.itemsize)
     offset = start * acc.itemsize
-    if start < 0 or offset % prg.BLOCK_SIZE:
-        blocks = prg.BLOCK_SIZE // acc.itemsize
-        raise MisuseError(f"start={start} must be a multiple of {blocks}, the words of one block of keystream")
     pieces = _useful_workers(acc.nbytes, len(plus) + len(minus), executor, workers)
     step = _split(len(acc), pieces)
     jobs = [
@@ -137,10 +135,12 @@ def mask_input(
     length: int,
     plus: Sequence[Secret],
     minus: Sequence[Secret],
+    start: int = 0,
+    out: bytearray | memoryview | None = None,
     executor: Executor | None = None,
     workers: int = 1,
-) -> bytearray:
-    """Read an input, add its masks and pack it, a chunk at a time.
+) -> bytearray | memoryview:
+    """Read an input, or a range of it, add its masks and pack it, a chunk at a time.
 
     Memory beyond the packed result: one chunk of words from `read` and one of keystream a worker, whatever the
     length.
@@ -149,29 +149,36 @@ def mask_input(
         read: called in the caller's thread, for consecutive ranges in ascending order, each once. The array it
             returns is masked in place, so it must not be a view of data that is still needed.
         ring: the ring of the round.
-        length: words of the input.
+        length: words of the range.
         plus: keys of masks to add.
         minus: keys of masks to subtract.
+        start: coordinate of the first word in the whole vector, as in `accumulate`.
+        out: `ring.packed_size(length)` writable bytes to pack into; new ones unless given.
         executor: runs chunks in its threads, as in `accumulate`.
         workers: threads to use, the caller's own among them.
 
     Returns:
-        The packed masked input, `ring.packed_size(length)` bytes.
+        `out`, now the packed masked words.
 
     Raises:
         MisuseError: `read` returned something else than a fresh vector of the ring's words of the length asked for.
         InputError: a word of the input is not below the ring's modulus, so that it would wrap.
         ConfigError: as for `accumulate`.
     """
-    out = bytearray(ring.packed_size(length))
-    lanes = _useful_workers(length * ring.word_bytes, len(plus) + len(minus), executor, workers)
-    windows = max(-(-length * ring.word_bytes // (lanes * CHUNK_BYTES)), 1)
-    step = _split(length, lanes * windows)
-    streams = [_Streams(plus, minus, position=0, chunk_bytes=step * ring.word_bytes) for _ in range(lanes)]
-    for window in range(0, length, lanes * step):
-        ranges = [(first, min(first + step, length)) for first in range(window, length, step)[:lanes]]
+    _require_on_block(start, ring.word_bytes)
+    size = ring.packed_size(length)
+    out = bytearray(size) if out is None else out
+    if len(out) != size:
+        raise MisuseError(f"{length} words pack into {size} bytes, got an out of {len(out)}")
+    threads = _useful_workers(length * ring.word_bytes, len(plus) + len(minus), executor, workers)
+    windows = max(-(-length * ring.word_bytes // (threads * CHUNK_BYTES)), 1)
+    step = _split(length, threads * windows)
+    position = start * ring.word_bytes
+    streams = [_Streams(plus, minus, position=position, chunk_bytes=step * ring.word_bytes) for _ in range(threads)]
+    for window in range(0, length, threads * step):
+        ranges = [(first, min(first + step, length)) for first in range(window, length, step)[:threads]]
         jobs = [
-            partial(_mask_chunk, stream, ring, _read_words(read, first, stop, ring), first, out)
+            partial(_mask_chunk, stream, ring, _read_words(read, start + first, start + stop, ring), start, first, out)
             for stream, (first, stop) in zip(streams, ranges, strict=False)
         ]
         _run(jobs, executor)
@@ -218,10 +225,13 @@ def _add_masks(acc: Words, plus: Sequence[Secret], minus: Sequence[Secret], posi
         streams.add_to(acc[first : first + step])
 
 
-def _mask_chunk(streams: _Streams, ring: Ring, words: Words, start: int, out: bytearray) -> None:
-    streams.seek(start * ring.word_bytes)
+def _mask_chunk(
+    streams: _Streams, ring: Ring, words: Words, start: int, first: int, out: bytearray | memoryview
+) -> None:
+    """Mask the words `first` places into a range that begins at coordinate `start`, and pack them where they go."""
+    streams.seek((start + first) * ring.word_bytes)
     streams.add_to(words)
-    ring.pack_into(words, out, start)
+    ring.pack_into(words, out, first)
 
 
 def _read_words(read: Reader, start: int, stop: int, ring: Ring) -> Words:
@@ -233,6 +243,12 @@ def _read_words(read: Reader, start: int, stop: int, ring: Ring) -> Words:
     if ring.bits < 8 * ring.word_bytes and int(words.max()) >= ring.modulus:
         raise InputError(f"a word from {start} to {stop - 1} of the input is not below the ring's 2**{ring.bits}")
     return words
+
+
+def _require_on_block(start: int, word_bytes: int) -> None:
+    if start < 0 or start * word_bytes % prg.BLOCK_SIZE:
+        words = prg.BLOCK_SIZE // word_bytes
+        raise MisuseError(f"start={start} must be a multiple of {words}, the words of one block of keystream")
 
 
 def _require_accumulator(acc: Words) -> None:

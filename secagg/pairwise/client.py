@@ -262,10 +262,10 @@ class AwaitingInput(Phase):
                 masking.mask_input(
                     source.read,
                     ring=config.ring,
-                    start=start,
-                    stop=stop,
+                    length=stop - start,
                     plus=plus,
                     minus=minus,
+                    start=start,
                     out=memoryview(chunk)[len(front) : len(front) + size],
                     executor=executor,
                     workers=workers,

@@ -1,0 +1,414 @@
+"""The mask kernel against the plain definition of a mask, and what it refuses."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import tracemalloc
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any, NoReturn
+
+import numpy as np
+import pytest
+
+from secagg import masking
+from secagg.errors import ConfigError, InputError, MisuseError
+from secagg.masking import accumulate, mask_input, net_mask, pair_sign, pairwise_mask, self_mask
+from secagg.primitives import prg
+from secagg.primitives.secret import Secret
+from secagg.ring import Ring, Words
+
+BLOCK_WORDS = {np.uint32: 4, np.uint64: 2}
+both_words = pytest.mark.parametrize("word", [np.uint32, np.uint64])
+
+
+def key(number: int) -> Secret:
+    return Secret(np.random.default_rng(number).bytes(prg.STREAM_KEY_SIZE))
+
+
+def keys(count: int, *, first: int = 0) -> list[Secret]:
+    return [key(first + number) for number in range(count)]
+
+
+def words_of(stream: Secret, word: type[np.uint32 | np.uint64], length: int) -> list[int]:
+    """The definition once more, in plain integers."""
+    size = np.dtype(word).itemsize
+    raw = prg.keystream(stream, size * length).tobytes()
+    return [int.from_bytes(raw[size * index :][:size], "little") for index in range(length)]
+
+
+def sum_of_masks(
+    before: Sequence[int], plus: Sequence[Secret], minus: Sequence[Secret], word: type[np.uint32 | np.uint64]
+) -> list[int]:
+    total = list(before)
+    for sign, streams in ((1, plus), (-1, minus)):
+        for stream in streams:
+            total = [t + sign * m for t, m in zip(total, words_of(stream, word, len(total)), strict=True)]
+    return [value % 256 ** np.dtype(word).itemsize for value in total]
+
+
+def some_words(word: type[np.uint32 | np.uint64], length: int) -> Words:
+    words: Words = np.random.default_rng(length).integers(0, np.iinfo(word).max, length, dtype=word, endpoint=True)
+    return words
+
+
+def some_input(ring: Ring, length: int) -> Words:
+    words = some_words(np.uint64, length)
+    reduced: Words = (words % np.uint64(ring.modulus) if ring.bits < 64 else words).astype(ring.word)
+    return reduced
+
+
+class _RecordingReader:
+    """Serves an input, and remembers what it was asked for and in which thread."""
+
+    def __init__(self, words: Words) -> None:
+        self.words = words
+        self.ranges: list[tuple[int, int]] = []
+        self.threads: set[int] = set()
+
+    def __call__(self, start: int, stop: int) -> Words:
+        self.ranges.append((start, stop))
+        self.threads.add(threading.get_ident())
+        return self.words[start:stop].copy()
+
+
+class _NoThreads(Executor):
+    """An executor that must not be used."""
+
+    def submit(self, *_: Any, **__: Any) -> NoReturn:
+        pytest.fail("this little work was handed to a thread")
+
+
+class _NeverBegun(Future[None]):
+    def result(self, timeout: float | None = None) -> NoReturn:
+        pytest.fail("waited for a thread that will never be free")
+
+
+class _BusyThreads(Executor):
+    """An executor whose threads are all taken for good, as when its only thread is the caller."""
+
+    def submit(self, *_: Any, **__: Any) -> Future[Any]:
+        return _NeverBegun()
+
+
+class _CountingThreads(ThreadPoolExecutor):
+    submitted = 0
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.submitted += 1
+        return super().submit(work, *args, **kwargs)
+
+
+@pytest.fixture
+def threads() -> Iterator[_CountingThreads]:
+    with _CountingThreads(2) as executor:
+        yield executor
+
+
+@pytest.fixture
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks of 128 bytes, and threads for any amount of work."""
+    monkeypatch.setattr(masking, "CHUNK_BYTES", 128)
+    monkeypatch.setattr(masking, "MIN_BYTES_PER_WORKER", 1)
+    monkeypatch.setattr(masking, "MIN_SPLIT_BYTES", 1)
+
+
+# The definition.
+
+
+def test_mask_words_are_aes_128_ctr_as_nist_published_it() -> None:
+    # SP 800-38A, F.5.1: key, initial counter block, first two output blocks.
+    stream = Secret(bytes.fromhex("2b7e151628aed2a6abf7158809cf4f3cf0f1f2f3f4f5f6f7f8f9fafbfcfdfeff"))
+    output = bytes.fromhex("ec8cdf7398607cb0f2d21675ea9ea1e4362b7c3c6773516318a077d7fc5073ae")
+    assert self_mask(stream, ring=Ring(32), length=8).tolist() == np.frombuffer(output, "<u4").tolist()
+    assert self_mask(stream, ring=Ring(64), length=4).tolist() == np.frombuffer(output, "<u8").tolist()
+
+
+@pytest.mark.parametrize("bits", [8, 20, 31, 32, 33, 50, 64])
+def test_a_mask_is_reduced_and_its_negative_cancels_it(bits: int) -> None:
+    ring = Ring(bits)
+    mask = self_mask(key(1), ring=ring, length=33)
+    assert mask.dtype == ring.word
+    assert mask.tolist() == [word % ring.modulus for word in words_of(key(1), ring.word, 33)]
+    assert pairwise_mask(key(1), ring=ring, length=33, sign=1).tolist() == mask.tolist()
+    negative = pairwise_mask(key(1), ring=ring, length=33, sign=-1)
+    assert all(0 <= word < ring.modulus for word in negative.tolist())
+    assert {(a + b) % ring.modulus for a, b in zip(mask.tolist(), negative.tolist(), strict=True)} == {0}
+
+
+def test_the_lower_position_adds_the_mask_and_the_higher_subtracts_it() -> None:
+    assert pair_sign(3, 4) == 1
+    assert pair_sign(4, 3) == -1
+    with pytest.raises(MisuseError, match="position 4 shares no mask with itself"):
+        pair_sign(4, 4)
+
+
+def test_the_net_mask_is_self_mask_plus_signed_pairwise_masks() -> None:
+    ring = Ring(20)
+    peers = {1: key(1), 4: key(4), 9: key(9)}
+    net = net_mask(4, key(0), {peer: stream for peer, stream in peers.items() if peer != 4}, ring=ring, length=7)
+    own, low, high = (words_of(stream, ring.word, 7) for stream in (key(0), peers[1], peers[9]))
+    assert net.tolist() == [(o - lo + hi) % ring.modulus for o, lo, hi in zip(own, low, high, strict=True)]
+    with pytest.raises(MisuseError, match="with itself"):
+        net_mask(4, key(0), peers, ring=ring, length=7)
+
+
+def test_a_counter_that_wraps_goes_on_at_zero() -> None:
+    last = Secret(bytes(16) + b"\xff" * 16)
+    first = Secret(bytes(32))
+    assert prg.keystream(last, 64)[16:].tolist() == prg.keystream(first, 48).tolist()
+    acc = np.zeros(8, dtype=np.uint32)
+    accumulate(acc, plus=[last], minus=[], start=4)
+    assert acc.tolist() == words_of(first, np.uint32, 8)
+
+
+# accumulate.
+
+
+@both_words
+@pytest.mark.parametrize("length", [0, 1, 2, 3, 15, 16, 17, 33, 1001])
+@pytest.mark.parametrize("chunk", [16, 64, 256 * 1024])
+def test_the_kernel_adds_exactly_the_masks_whatever_the_chunk(
+    word: type[np.uint32 | np.uint64], length: int, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(masking, "CHUNK_BYTES", chunk)
+    acc = some_words(word, length)
+    expected = sum_of_masks(acc.tolist(), keys(3), keys(2, first=3), word)
+    accumulate(acc, plus=keys(3), minus=keys(2, first=3))
+    assert acc.tolist() == expected
+
+
+def test_a_vector_of_many_chunks_is_masked_to_its_end() -> None:
+    acc = np.zeros(masking.CHUNK_BYTES // 4 * 2 + 5, dtype=np.uint32)
+    accumulate(acc, plus=keys(1), minus=keys(1, first=1))
+    expected = self_mask(key(0), ring=Ring(32), length=len(acc)) - self_mask(key(1), ring=Ring(32), length=len(acc))
+    assert np.array_equal(acc, expected)
+
+
+@both_words
+def test_without_keys_nothing_changes(word: type[np.uint32 | np.uint64]) -> None:
+    acc = some_words(word, 19)
+    before = acc.tolist()
+    accumulate(acc, plus=[], minus=[])
+    assert acc.tolist() == before
+
+
+@both_words
+def test_thousands_of_keys(word: type[np.uint32 | np.uint64]) -> None:
+    acc = np.zeros(5, dtype=word)
+    accumulate(acc, plus=keys(1500), minus=keys(1500, first=1))
+    assert acc.tolist() == sum_of_masks([0] * 5, [key(0)], [key(1500)], word)
+
+
+@both_words
+def test_parts_with_their_start_are_the_whole(word: type[np.uint32 | np.uint64]) -> None:
+    whole, parts = some_words(word, 101), some_words(word, 101)
+    accumulate(whole, plus=keys(2), minus=keys(1, first=2))
+    cuts = [0, 4, 8, 48, 100, 101]
+    for first, last in itertools.pairwise(cuts):
+        accumulate(parts[first:last], plus=keys(2), minus=keys(1, first=2), start=first)
+    assert parts.tolist() == whole.tolist()
+
+
+@both_words
+@pytest.mark.parametrize("workers", [2, 3, 7])
+@pytest.mark.parametrize("length", [0, 1, 40, 333])
+@pytest.mark.usefixtures("eager")
+def test_threads_change_nothing(
+    word: type[np.uint32 | np.uint64], length: int, workers: int, threads: _CountingThreads
+) -> None:
+    acc = some_words(word, length)
+    expected = sum_of_masks(acc.tolist(), keys(3), keys(2, first=3), word)
+    accumulate(acc, plus=keys(3), minus=keys(2, first=3), executor=threads, workers=workers)
+    assert acc.tolist() == expected
+    assert (threads.submitted > 0) == (length > 16)
+
+
+def test_little_work_stays_in_the_callers_thread() -> None:
+    few_keys = np.zeros(masking.MIN_SPLIT_BYTES, dtype=np.uint32)
+    accumulate(few_keys, plus=keys(3), minus=keys(2), executor=_NoThreads(), workers=8)
+    short = np.zeros(masking.MIN_SPLIT_BYTES // 4, dtype=np.uint32)
+    accumulate(short, plus=keys(40), minus=[], executor=_NoThreads(), workers=8)
+
+
+def test_enough_work_is_shared(threads: _CountingThreads) -> None:
+    acc = np.zeros(2 * masking.MIN_SPLIT_BYTES // 4, dtype=np.uint32)
+    accumulate(acc, plus=keys(16), minus=[], executor=threads, workers=8)
+    assert threads.submitted == 1
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_pool_with_no_free_thread_does_not_block_the_caller() -> None:
+    ring, acc = Ring(32), some_words(np.uint32, 333)
+    reader = _RecordingReader(acc.copy())
+    expected = sum_of_masks(acc.tolist(), keys(3), [], np.uint32)
+    accumulate(acc, plus=keys(3), minus=[], executor=_BusyThreads(), workers=4)
+    assert acc.tolist() == expected
+    masked = mask_input(reader, ring=ring, length=333, plus=keys(3), minus=[], executor=_BusyThreads(), workers=4)
+    assert masked == ring.pack(acc)
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("where", ["here", "in a thread"])
+def test_an_error_in_one_part_is_raised_after_every_part_has_ended(
+    where: str, threads: _CountingThreads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caller = threading.get_ident()
+    both_began = threading.Barrier(2)
+    running = threading.Event()
+
+    def fail_in_one(*_: object) -> None:
+        both_began.wait(timeout=30)
+        if (threading.get_ident() == caller) == (where == "here"):
+            raise MisuseError("this part fails")
+        running.set()
+        threading.Event().wait(0.05)
+        running.clear()
+
+    monkeypatch.setattr(masking, "_add_masks", fail_in_one)
+    with pytest.raises(MisuseError, match="this part fails"):
+        accumulate(np.zeros(64, dtype=np.uint32), plus=keys(1), minus=[], executor=threads, workers=2)
+    assert not running.is_set()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros(8),
+        np.zeros(8, dtype=np.int32),
+        np.zeros(8, dtype=np.uint16),
+        np.zeros((2, 4), dtype=np.uint32),
+        np.zeros(16, dtype=np.uint32)[::2],
+        np.frombuffer(bytes(32), dtype=np.uint32),
+        [0, 0],
+    ],
+    ids=["float", "signed", "narrow", "matrix", "strided", "read-only", "list"],
+)
+def test_only_a_vector_that_can_be_changed_in_place_is_masked(wrong: Any) -> None:
+    with pytest.raises(MisuseError, match="masks are added to"):
+        accumulate(wrong, plus=keys(1), minus=[])
+
+
+@both_words
+def test_a_start_inside_a_block_of_keystream_is_refused(word: type[np.uint32 | np.uint64]) -> None:
+    acc = np.zeros(8, dtype=word)
+    for start in (1, BLOCK_WORDS[word] + 1, -BLOCK_WORDS[word]):
+        with pytest.raises(MisuseError, match=f"start={start} must be a multiple of {BLOCK_WORDS[word]}"):
+            accumulate(acc, plus=keys(1), minus=[], start=start)
+    assert not acc.any()
+
+
+def test_workers_need_an_executor_and_are_positive() -> None:
+    acc = np.zeros(8, dtype=np.uint32)
+    with pytest.raises(ConfigError, match="workers=2 needs an executor"):
+        accumulate(acc, plus=[], minus=[], workers=2)
+    with pytest.raises(ConfigError, match="workers=0 must be at least 1"):
+        accumulate(acc, plus=[], minus=[], executor=_NoThreads(), workers=0)
+
+
+@pytest.mark.parametrize("size", [0, 16, 31, 33])
+def test_a_key_of_another_size_names_no_stream(size: int) -> None:
+    with pytest.raises(MisuseError, match=f"named by 32 bytes, got a key of {size}"):
+        accumulate(np.zeros(8, dtype=np.uint32), plus=[Secret(bytes(size))], minus=[])
+
+
+def test_a_stream_is_opened_and_sought_on_a_block() -> None:
+    stream = prg.open_stream(key(0))
+    prg.seek(stream, key(0), byte_offset=48)
+    assert stream.update(bytes(16)) == prg.keystream(key(0), 64)[48:].tobytes()
+    for offset in (8, -16):
+        with pytest.raises(MisuseError, match="sought by block"):
+            prg.open_stream(key(0), byte_offset=offset)
+        with pytest.raises(MisuseError, match="sought by block"):
+            prg.seek(stream, key(0), byte_offset=offset)
+
+
+# mask_input.
+
+
+@pytest.mark.parametrize("bits", [8, 20, 27, 32, 40, 64])
+@pytest.mark.parametrize("length", [0, 1, 15, 16, 17, 131])
+@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.usefixtures("eager")
+def test_a_masked_input_is_input_plus_net_mask_packed(
+    bits: int, length: int, workers: int, threads: _CountingThreads
+) -> None:
+    ring = Ring(bits)
+    peers = {1: key(1), 2: key(2), 5: key(5), 6: key(6)}
+    plus = [key(0), peers[5], peers[6]]
+    reader = _RecordingReader(some_input(ring, length))
+    masked = mask_input(
+        reader, ring=ring, length=length, plus=plus, minus=[peers[1], peers[2]], executor=threads, workers=workers
+    )
+    expected = reader.words + net_mask(4, key(0), peers, ring=ring, length=length)
+    assert masked == ring.pack(expected)
+    assert [start for start, _ in reader.ranges[1:]] == [stop for _, stop in reader.ranges[:-1]]
+    assert sum(stop - start for start, stop in reader.ranges) == length
+    assert reader.threads <= {threading.get_ident()}
+    assert threads.submitted == 0 or workers > 1
+
+
+def test_an_input_of_many_real_chunks_with_threads_and_without(threads: _CountingThreads) -> None:
+    ring, length = Ring(27), 3 * masking.CHUNK_BYTES // 4 + 21
+    reader = _RecordingReader(some_input(ring, length))
+    alone = mask_input(reader, ring=ring, length=length, plus=keys(9), minus=[])
+    shared = mask_input(reader, ring=ring, length=length, plus=keys(9), minus=[], executor=threads, workers=2)
+    acc = reader.words.copy()
+    accumulate(acc, plus=keys(9), minus=[])
+    assert alone == shared == ring.pack(acc)
+    assert threads.submitted > 0
+
+
+def test_without_masks_an_input_is_only_packed() -> None:
+    ring = Ring(21)
+    words = some_input(ring, 50)
+    assert mask_input(_RecordingReader(words), ring=ring, length=50, plus=[], minus=[]) == ring.pack(words)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda start, stop: np.zeros(stop - start, dtype=np.uint64),
+        lambda start, stop: np.zeros(stop - start - 1, dtype=np.uint32),
+        lambda start, stop: np.zeros((stop - start, 1), dtype=np.uint32),
+        lambda start, stop: np.zeros(stop - start),
+        lambda start, stop: np.frombuffer(bytes(4 * (stop - start)), dtype=np.uint32),
+        lambda start, stop: np.zeros(2 * (stop - start), dtype=np.uint32)[::2],
+        lambda start, stop: [0] * (stop - start),
+    ],
+    ids=["wider words", "too few", "matrix", "float", "read-only", "strided", "list"],
+)
+def test_a_reader_must_return_fresh_words_of_the_range(wrong: Callable[[int, int], Any]) -> None:
+    with pytest.raises(MisuseError, match=r"read\(0, 10\) must return|masks are added to"):
+        mask_input(wrong, ring=Ring(20), length=10, plus=keys(1), minus=[])
+
+
+@pytest.mark.parametrize("bits", [8, 20, 31, 33, 63])
+def test_a_word_that_would_wrap_is_refused_and_not_shown(bits: int) -> None:
+    ring = Ring(bits)
+    words = np.zeros(40, dtype=ring.word)
+    words[39] = ring.modulus + 5
+    with pytest.raises(InputError, match=f"not below the ring's 2\\*\\*{bits}") as refused:
+        mask_input(_RecordingReader(words), ring=ring, length=40, plus=keys(1), minus=[])
+    assert str(ring.modulus + 5) not in str(refused.value)
+
+
+def test_masking_holds_the_packed_result_and_little_else() -> None:
+    ring, length = Ring(27), 1_000_000
+    words = some_input(ring, length)
+    streams = keys(4)
+    largest = 0
+
+    def read(start: int, stop: int) -> Words:
+        nonlocal largest
+        largest = max(largest, 4 * (stop - start))
+        return words[start:stop].copy()
+
+    tracemalloc.start()
+    masked = mask_input(read, ring=ring, length=length, plus=streams, minus=[])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(masked) == ring.packed_size(length)
+    assert largest <= masking.CHUNK_BYTES
+    assert peak - largest <= 1.2 * len(masked)
