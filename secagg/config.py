@@ -17,13 +17,14 @@ from typing import Annotated, Final, Protocol
 import msgspec
 
 from secagg.errors import ConfigError, Violation
+from secagg.identity import client_id
 from secagg.plan import Plan
 from secagg.primitives import labels
 from secagg.primitives.kdf import digest
 from secagg.primitives.suite import DIGEST_SIZE, SUITE, VERSION
 from secagg.ring import Ring
 from secagg.rules import Rule
-from secagg.types import Adversary, ClientId, client_id
+from secagg.types import Adversary, ClientId
 from secagg.wire import Bytes16, Digest, Message, decode_body, encode_body
 
 SESSION_SIZE: Final = 16

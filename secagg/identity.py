@@ -8,6 +8,7 @@ server that can write to a client's directory can be every other client (SECURIT
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn, Protocol
@@ -16,7 +17,21 @@ from secagg.errors import ConfigError, MisuseError, StorageError
 from secagg.primitives import signature
 from secagg.primitives.secret import Secret
 from secagg.primitives.suite import PUBLIC_KEY_SIZE
-from secagg.types import ClientId, client_id, system_entropy
+from secagg.types import MAX_CLIENT_ID, ClientId, system_entropy
+
+_CLIENT_ID = re.compile(rf"[!-~]{{1,{MAX_CLIENT_ID}}}")
+
+
+def client_id(name: str) -> ClientId:
+    """Check and brand a client's name.
+
+    Raises:
+        ConfigError: not a str of 1 to 64 printable ASCII characters without spaces.
+    """
+    if not isinstance(name, str) or _CLIENT_ID.fullmatch(name) is None:
+        wanted = f"a str of 1 to {MAX_CLIENT_ID} printable ASCII characters without spaces"
+        raise ConfigError(f"a client id is {wanted}, got {name!r:.80}")
+    return ClientId(name)
 
 
 class Identity:

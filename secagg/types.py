@@ -1,17 +1,14 @@
 """The small words everything else is written in: client ids, positions, legs, adversary classes, entropy.
 
-Imports nothing of this project but its errors.
+Imports nothing of this project.
 """
 
 from __future__ import annotations
 
 import enum
 import os
-import re
 from collections.abc import Callable
 from typing import NewType
-
-from secagg.errors import ConfigError
 
 ClientId = NewType("ClientId", str)
 """The name a client is pinned under in the directory: 1 to 64 printable ASCII characters without spaces."""
@@ -23,7 +20,6 @@ MAX_CLIENTS = 65_536
 """Largest cohort any message of this protocol can name; a bound on what a peer can make us allocate."""
 
 MAX_CLIENT_ID = 64
-_CLIENT_ID = re.compile(rf"[!-~]{{1,{MAX_CLIENT_ID}}}")
 SERVER = 0xFFFF_FFFF
 """The sender position of the server; no client can have it, because positions stay below MAX_CLIENTS."""
 
@@ -53,15 +49,3 @@ class Adversary(enum.StrEnum):
 def system_entropy(count: int) -> bytes:
     """Return `count` bytes from the operating system's generator, the only source production code uses."""
     return os.urandom(count)
-
-
-def client_id(name: str) -> ClientId:
-    """Check and brand a client's name.
-
-    Raises:
-        ConfigError: not a str of 1 to 64 printable ASCII characters without spaces.
-    """
-    if not isinstance(name, str) or _CLIENT_ID.fullmatch(name) is None:
-        wanted = f"a str of 1 to {MAX_CLIENT_ID} printable ASCII characters without spaces"
-        raise ConfigError(f"a client id is {wanted}, got {name!r:.80}")
-    return ClientId(name)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from secagg.config import RoundConfig, Summable, invited_digest
 from secagg.errors import ConfigError, Unauthentic, Violation
-from secagg.identity import Directory
+from secagg.identity import Directory, client_id
 from secagg.pairwise.keys import position_bytes
 from secagg.pairwise.messages import (
     BOX_SIZE,
@@ -39,7 +39,7 @@ from secagg.primitives.agreement import is_valid_public_key
 from secagg.primitives.suite import SIGNATURE_SIZE
 from secagg.rules import Rule
 from secagg.shamir import SHARE_SIZE, decode_shares
-from secagg.types import ClientId, client_id
+from secagg.types import ClientId
 from secagg.wire import unpack_positions
 
 

@@ -22,7 +22,7 @@ from secagg.errors import (
     Unexpected,
     Violation,
 )
-from secagg.identity import Directory, Identity
+from secagg.identity import Directory, Identity, client_id
 from secagg.pairwise import checks
 from secagg.pairwise import client as phases
 from secagg.pairwise.channel import TAG_SIZE, Channel, Direction
@@ -47,7 +47,7 @@ from secagg.round.events import Events, Failed, Finished, NeedInput, Send
 from secagg.round.journal import Journal, Kind, answer_digest
 from secagg.rules import Rule
 from secagg.store import MemoryStore, RoundStore
-from secagg.types import SERVER, Leg, client_id, system_entropy
+from secagg.types import SERVER, Leg, system_entropy
 
 # What a client in each phase waits for, and the leg it belongs to.
 _LEGS: Final[Mapping[type[Phase], tuple[Leg, type[wire.Message]]]] = {

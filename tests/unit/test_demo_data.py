@@ -23,7 +23,7 @@ from protocols.demo.columns import Table, pack, read, unpack
 from protocols.demo.supervised import SupervisedTask, split_rows
 from protocols.demo.task import DataFileError, DemoError, SettingError, Task
 from protocols.demo.training_plain import schedule, train_plain
-from secagg.types import client_id
+from secagg.identity import client_id
 
 DATA = importlib.resources.files("protocols.demo") / "data"
 FILES = ("flights.xz", "digits.xz")
