@@ -161,7 +161,8 @@ def mask_input(
         `out`, now the packed masked words.
 
     Raises:
-        MisuseError: `read` returned something else than a fresh vector of the ring's words of the length asked for.
+        MisuseError: `read` returned something else than a fresh vector of the ring's words of the length asked for,
+            start is not on a block, or out has another size.
         InputError: a word of the input is not below the ring's modulus, so that it would wrap.
         ConfigError: as for `accumulate`.
     """

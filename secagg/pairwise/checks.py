@@ -71,9 +71,14 @@ def check_offer(
     invited = _check_invited(offer.invited, config)
     if client not in invited:
         raise Violation(Rule.OFFER_SELF)
-    ring = recipe.ring(config.plan)
-    if (config.recipe_digest, config.length, config.ring_bits) != (recipe.digest, recipe.length, ring.bits):
+    if (config.recipe_digest, config.length) != (recipe.digest, recipe.length):
         raise Violation(Rule.OFFER_RECIPE)
+    try:
+        bits = recipe.ring(config.plan).bits
+    except ConfigError as error:
+        raise Violation(Rule.OFFER_RECIPE, "no ring holds the recipe for so many clients") from error
+    if config.ring_bits != bits:
+        raise Violation(Rule.OFFER_RECIPE, f"the recipe needs {bits} bits, the config says {config.ring_bits}")
     if config.instructions_digest != instructions_digest:
         raise Violation(Rule.OFFER_INSTRUCTIONS)
     if not is_valid_public_key(offer.server_key):

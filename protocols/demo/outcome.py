@@ -1,0 +1,158 @@
+"""What the demonstration was asked to do and what came of it, as plain values.
+
+Promise: everything here may be shown. The one client's input in `Glimpse` is in it because this process plays all
+parties; it does not print.
+
+Imports numpy, the schedule of this package, `protocols` and `secagg`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from protocols.demo.training_plain import ScheduledRound
+from protocols.simulate import LegReport
+from secagg import Adversary, Ring, RoundAborted
+from secagg.ring import Words
+
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How the demonstration is run.
+
+    Attributes:
+        clients: how many clients are invited to each round.
+        rounds: how many rounds there are.
+        dropout: the fraction of the invited that drops out of each round.
+        max_dropped: the fraction of the invited that the plan lets drop out.
+        max_corrupt: the fraction of the invited that the plan lets collude with the server.
+        adversary: what the plan assumes of the server.
+        seed_data: decides data split and schedule, and nothing secret.
+    """
+
+    clients: int
+    rounds: int
+    dropout: float
+    max_dropped: float
+    max_corrupt: float
+    adversary: Adversary
+    seed_data: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundRecord:
+    """One round, finished or aborted.
+
+    Attributes:
+        scheduled: who was invited and who dropped out.
+        legs: the legs that were played.
+        survivors: the clients in the sum; none where the round aborted.
+        aborted: why there is no sum, or None.
+        difference: largest distance of a coordinate of the mean from that of the same updates summed in the clear.
+        step: the bound on it that the recipe states; zero, like it, where the round aborted.
+        quality: of the model after the round.
+    """
+
+    scheduled: ScheduledRound
+    legs: tuple[LegReport, ...] = field(repr=False)
+    survivors: tuple[str, ...] = field(repr=False)
+    aborted: RoundAborted | None
+    difference: float
+    step: float
+    quality: float
+
+    @property
+    def dropped_before_input(self) -> int:
+        """How many of the invited are not in the sum."""
+        return len(self.scheduled.invited) - len(self.survivors)
+
+    @property
+    def uplink_bytes(self) -> int:
+        """Bytes that reached the server."""
+        return sum(leg.uplink_bytes for leg in self.legs)
+
+    @property
+    def downlink_bytes(self) -> int:
+        """Bytes that left the server."""
+        return sum(leg.downlink_bytes for leg in self.legs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Glimpse:
+    """One client's input as it is, and as the server received it.
+
+    Attributes:
+        number: the round's number.
+        client: whose.
+        ring: the ring both are in.
+        update: the client's own input, centered; nobody but this process, which plays all parties, holds it.
+        received: the masked words of the same coordinates.
+    """
+
+    number: int
+    client: str
+    ring: Ring
+    update: Integers = field(repr=False)
+    received: Words = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A finished run.
+
+    Attributes:
+        records: one a round.
+        pooled: quality of the model trained on all clients' rows in one place.
+        federated: quality of the model trained over masked sums.
+        plain_sum: quality of the model trained by the same schedule over plain sums.
+        lone_mean: mean quality of the models that `lone_sample` clients train alone.
+        lone_sample: see `lone_mean`.
+        uplink_bytes_per_client: mean bytes sent in a finished round by a client that stayed to its end; None where no
+            round finished.
+        downlink_bytes_per_client: mean bytes the same clients were sent.
+        mean_norm: L2 norm of the last mean the server learned; None where no round finished.
+        glimpse: one client of the last finished round; None where none did.
+        parts: how many of all masked words the server received lie in each of PARTS equal parts of the ring.
+    """
+
+    records: tuple[RoundRecord, ...]
+    pooled: float
+    federated: float
+    plain_sum: float
+    lone_mean: float
+    lone_sample: int
+    uplink_bytes_per_client: float | None
+    downlink_bytes_per_client: float | None
+    mean_norm: float | None
+    glimpse: Glimpse | None
+    parts: Integers
+
+    @property
+    def dropped_total(self) -> int:
+        """Invited clients that dropped out at any leg, over all rounds."""
+        return sum(len(record.scheduled.dropping) for record in self.records)
+
+    @property
+    def dropped_before_input(self) -> int:
+        """Invited clients that are not in their round's sum, over all finished rounds."""
+        return sum(record.dropped_before_input for record in self.records if record.aborted is None)
+
+    @property
+    def rounds_aborted(self) -> int:
+        """Rounds that ended without a sum."""
+        return sum(record.aborted is not None for record in self.records)
+
+    @property
+    def difference(self) -> float:
+        """Largest difference of any round."""
+        return max(record.difference for record in self.records)
+
+    @property
+    def step(self) -> float:
+        """Largest step of any round."""
+        return max(record.step for record in self.records)

@@ -1,0 +1,300 @@
+"""The demonstration's training over masked sums: where the loop of `training_plain` meets secure aggregation.
+
+Promise: every round is a whole round of the protocol between parties that live through the run. The clients that the
+schedule drops fall silent at the leg it names; every client binds its keys to the model and the training it was sent.
+The same schedule is trained once more with plain sums, so what masking changes is measured and not claimed.
+
+A round that aborts is skipped: its sum is gone, the server's momentum alone moves the model, and the plain run skips
+the same round. Its clients are not asked again.
+
+Imports numpy, this package, the rest of `protocols` and `secagg`.
+"""
+
+from __future__ import annotations
+
+import collections
+import math
+import struct
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final, Protocol
+
+import numpy as np
+
+from dp import l2_norm
+from protocols.demo.outcome import Glimpse, Integers, Outcome, RoundRecord, Settings
+from protocols.demo.task import LocalUpdate, Model, SettingError, Task
+from protocols.demo.training_plain import ScheduledRound, plain_mean, schedule, train
+from protocols.faults import drop
+from protocols.recipe import Recipe, Total
+from protocols.simulate import LegReport
+from protocols.training import PrivateRounds
+from secagg import Leg, Plan, Policy, Ring, RoundAborted
+from secagg.pairwise.channel import TAG_SIZE
+from secagg.ring import Words
+from secagg.wire import open_envelope
+
+MAX_ROUNDS: Final = 1000
+PART_BITS: Final = 4
+PARTS: Final = 1 << PART_BITS
+"""Equal parts of the ring that words are counted in."""
+
+
+class Screen(Protocol):
+    """What shows a run while it goes on."""
+
+    def opened(self, federation: Federation) -> None:
+        """The run begins."""
+
+    def leg(self, scheduled: ScheduledRound, report: LegReport) -> None:
+        """A leg of a round was closed."""
+
+    def round(self, record: RoundRecord) -> None:
+        """A round is over."""
+
+    def comparing(self, what: str) -> None:
+        """All rounds are over, and `what` is computed for comparison."""
+
+
+class ServerView:
+    """The masked inputs that reached the server; nothing that did not.
+
+    Args:
+        ring: the ring of every round.
+        length: words of an input.
+    """
+
+    def __init__(self, ring: Ring, length: int) -> None:
+        self._ring = ring
+        self._length = length
+        self._received: dict[str, bytearray] = collections.defaultdict(bytearray)
+        self.parts: Integers = np.zeros(PARTS, dtype=np.int64)
+
+    def begin(self) -> None:
+        """Forget the last round's inputs, not their counts."""
+        self._received.clear()
+
+    def tap(self, client: str, leg: Leg, message: bytes) -> None:
+        """Take a message that reached the server; see `protocols.simulate.play_round`."""
+        if leg is Leg.MASK:
+            self._received[client] += open_envelope(message, max_size=len(message), tag_size=TAG_SIZE).tail
+            if len(self._received[client]) == self._ring.packed_size(self._length):
+                self.parts += count_parts(self.words(client), self._ring)
+
+    def words(self, client: str) -> Words:
+        """Return the masked words of one client's input of this round."""
+        return self._ring.unpack(self._received[client], self._length)
+
+
+class Federation:
+    """A task, a schedule, and the lasting parties that train one by the other.
+
+    Attributes:
+        task: what is trained.
+        settings: how.
+        scheduled: every round, decided before the first.
+        recipe: what is summed.
+        plan: who must behave in each round.
+
+    Raises:
+        SettingError: a setting is out of range, or no client would take part in such a plan.
+        secagg.ConfigError: no plan is safe for the settings; the text has numbers that would do.
+    """
+
+    def __init__(self, task: Task, settings: Settings) -> None:
+        if not 1 <= settings.rounds <= MAX_ROUNDS:
+            raise SettingError(f"rounds={settings.rounds} must be 1 to {MAX_ROUNDS}")
+        self.task = task
+        self.settings = settings
+        self.scheduled = schedule(
+            task,
+            clients=settings.clients,
+            rounds=settings.rounds,
+            dropout=settings.dropout,
+            seed_data=settings.seed_data,
+        )
+        self.recipe = Recipe.like(
+            task.initial(), clip=task.clip, weight=float(task.max_weight), metrics=task.metric_bounds
+        )
+        self._rounds = PrivateRounds(
+            self.recipe,
+            max_dropped=settings.max_dropped,
+            max_corrupt=settings.max_corrupt,
+            adversary=settings.adversary,
+        )
+        self.plan = self._rounds.plan(settings.clients)
+        _check_floor(self.plan)
+        self.ring = self.recipe.ring(self.plan)
+
+    def run(self, screen: Screen) -> Outcome:
+        """Train over masked sums, then over plain ones, and compare."""
+        screen.opened(self)
+        masked = _MaskedRun(self, self._rounds, screen)
+        model = masked.train()
+        task, sample = self.task, min(self.task.defaults.lone_sample, len(self.task.clients))
+        screen.comparing("the same schedule with plain sums")
+        plain = self._train_plain(skipped={r.scheduled.number for r in masked.records if r.aborted is not None})
+        screen.comparing("all rows in one place")
+        pooled = task.pooled()
+        screen.comparing(f"{sample} clients alone")
+        return Outcome(
+            records=tuple(masked.records),
+            pooled=pooled,
+            federated=task.quality(model),
+            plain_sum=task.quality(plain),
+            lone_mean=task.lone_mean(sample),
+            lone_sample=sample,
+            uplink_bytes_per_client=_mean(masked.uplink),
+            downlink_bytes_per_client=_mean(masked.downlink),
+            mean_norm=masked.mean_norm,
+            glimpse=masked.glimpse,
+            parts=masked.view.parts,
+        )
+
+    def _train_plain(self, skipped: set[int]) -> Model:
+        """Train by the same schedule with sums in the clear, leaving out the rounds that aborted."""
+
+        def mean(scheduled: ScheduledRound, updates: Mapping[str, LocalUpdate]) -> Model:
+            return _nothing(self.task) if scheduled.number in skipped else plain_mean(scheduled, updates)
+
+        model = self.task.initial()
+        for state in train(self.task, self.scheduled, mean, momentum=self.task.defaults.momentum):
+            model = state.model
+        return model
+
+
+class _MaskedRun:
+    """One training over masked sums, and what is written down on the way."""
+
+    def __init__(self, federation: Federation, rounds: PrivateRounds, screen: Screen) -> None:
+        self._federation = federation
+        self._rounds = rounds
+        self._screen = screen
+        self._model = federation.task.initial()
+        self._legs: list[LegReport] = []
+        self.view = ServerView(federation.ring, federation.recipe.length)
+        self.records: list[RoundRecord] = []
+        self.uplink: list[int] = []
+        self.downlink: list[int] = []
+        self.mean_norm: float | None = None
+        self.glimpse: Glimpse | None = None
+
+    def train(self) -> Model:
+        """Play every round and return the last model."""
+        task, scheduled = self._federation.task, self._federation.scheduled
+        for state in train(task, scheduled, self._mean, momentum=task.defaults.momentum):
+            self._model = state.model
+            self.records[-1] = replace(self.records[-1], quality=task.quality(state.model))
+            self._screen.round(self.records[-1])
+        return self._model
+
+    def _mean(self, scheduled: ScheduledRound, updates: Mapping[str, LocalUpdate]) -> Model:
+        """The survivors' mean out of one secure round; nothing at all where it aborts."""
+        self.view.begin()
+        self._legs = []
+        try:
+            total = self._sum(scheduled, updates)
+        except RoundAborted as error:
+            self._record(scheduled, aborted=error)
+            return _nothing(self._federation.task)
+        mean, plain = total.mean(), plain_mean(scheduled, updates)
+        difference = max(float(np.abs(mean[name] - plain[name]).max()) for name in plain)
+        self._record(scheduled, survivors=total.survivors, difference=difference, step=total.step)
+        self._weigh(scheduled)
+        self.mean_norm = l2_norm(mean)
+        self.glimpse = self._glimpse(scheduled, total.survivors[0], updates)
+        return mean
+
+    def _sum(self, scheduled: ScheduledRound, updates: Mapping[str, LocalUpdate]) -> Total:
+        def watch(report: LegReport) -> None:
+            self._legs.append(report)
+            self._screen.leg(scheduled, report)
+
+        return self._rounds.sum(
+            {client: each.update for client, each in updates.items()},
+            weights={client: float(each.weight) for client, each in updates.items()},
+            metrics={client: each.metrics for client, each in updates.items()},
+            instructions=instructions(self._federation.task, self._model),
+            faults=[drop(client, before=leg) for client, leg in scheduled.dropping.items()],
+            watch=watch,
+            tap=self.view.tap,
+        )
+
+    def _record(
+        self,
+        scheduled: ScheduledRound,
+        *,
+        survivors: tuple[str, ...] = (),
+        aborted: RoundAborted | None = None,
+        difference: float = 0.0,
+        step: float = 0.0,
+    ) -> None:
+        """Write a round down; its quality follows when the model has moved."""
+        record = RoundRecord(
+            scheduled=scheduled,
+            legs=tuple(self._legs),
+            survivors=survivors,
+            aborted=aborted,
+            difference=difference,
+            step=step,
+            quality=math.nan,
+        )
+        self.records.append(record)
+
+    def _weigh(self, scheduled: ScheduledRound) -> None:
+        """Write down what each client that stayed to the end sent and was sent."""
+        report = self._rounds.last
+        if report is not None:
+            stayed = [client for client in scheduled.invited if client not in scheduled.dropping]
+            self.uplink += [report.uplink[client] for client in stayed]
+            self.downlink += [report.downlink[client] for client in stayed]
+
+    def _glimpse(self, scheduled: ScheduledRound, client: str, updates: Mapping[str, LocalUpdate]) -> Glimpse:
+        own, ring = updates[client], self._federation.ring
+        encoded = self._federation.recipe.encode(own.update, weight=float(own.weight), metrics=own.metrics, ring=ring)
+        return Glimpse(
+            number=scheduled.number,
+            client=client,
+            ring=ring,
+            update=ring.center(encoded.read(0, encoded.length)),
+            received=self.view.words(client),
+        )
+
+
+def instructions(task: Task, model: Model) -> bytes:
+    """Write down all that a client executes by, the model it trains included, in one canonical byte string.
+
+    The task's line, then each tensor in order of name: name, shape, and its numbers as little-endian float64. Every
+    part has its length in front, so two different instructions never share their bytes.
+    """
+    parts = [task.instructions.encode()]
+    for name in sorted(model):
+        parts += [name.encode(), repr(model[name].shape).encode(), model[name].astype("<f8").tobytes()]
+    return b"".join(struct.pack(">Q", len(part)) + part for part in parts)
+
+
+def count_parts(words: Words, ring: Ring) -> Integers:
+    """Count words by the one of PARTS equal parts of the ring they lie in; zero lies in the middle."""
+    shifted = words + ring.word(ring.modulus // 2)
+    ring.reduce(shifted)
+    parts = (shifted >> ring.word(ring.bits - PART_BITS)).astype(np.intp)
+    return np.bincount(parts, minlength=PARTS)
+
+
+def _nothing(task: Task) -> Model:
+    """The mean of a round that gave none: it moves no coordinate."""
+    return {name: np.zeros_like(tensor) for name, tensor in task.initial().items()}
+
+
+def _mean(values: list[int]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _check_floor(plan: Plan) -> None:
+    """Refuse a plan that every client would refuse: the run would be a row of aborted rounds."""
+    floor = Policy(adversaries=frozenset({plan.adversary})).min_survivors
+    if plan.min_survivors < floor:
+        raise SettingError(
+            f"clients={plan.clients} with max_dropped={plan.max_dropped} let a sum shrink to {plan.min_survivors} "
+            f"clients, and no client is part of a sum of under {floor}: raise clients to {plan.max_dropped + floor}"
+        )
