@@ -11,7 +11,7 @@ On a k-regular graph (semi-honest server) three things can go wrong. The chance 
 * E3, `log2_unrecoverable`: some client has fewer than t surviving neighbors, and its secrets stay lost.
 
 They are the conditions of a good graph of Bell, Bonawitz, Gascón, Lepoint and Raykova, "Secure Single-Server
-Aggregation with (Poly)Logarithmic Overhead", CCS 2020 (eprint 2020/704), section 3. Two details are ours, both on the
+Aggregation with (Poly)Logarithmic Overhead", CCS 2020. Two details are ours, both on the
 strict side: E1 and E2 share 2^-security_bits in equal halves, and nobody is its own neighbor, so neighbors are drawn
 from n - 1. A client also keeps a share of its own secrets. E1 to E3 leave it out: an honest client's own share is not
 the adversary's, and a surviving one only helps recovery.
@@ -267,7 +267,7 @@ def smallest_active_threshold(*, clients: int, corrupt: int) -> int:
     Each of the n - m honest ones answers once and gives one of the two secrets: at most n - m shares in all.
     Each of the m corrupt ones gives both: 2m more. Opening both takes 2t, so 2t <= n + m would have to hold.
 
-    The bound is Bonawitz et al., CCS 2017 (eprint 2017/281), section 6, for m stated instead of m < n/3.
+    This is the bound of Bonawitz et al., CCS 2017, for a stated m instead of m < n/3.
     """
     return (clients + corrupt) // 2 + 1
 

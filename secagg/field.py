@@ -25,7 +25,8 @@ MAX_TERMS: Final = 2_048
 """Most products in a sum: (p - 1)**2 * 2048 < 2**53."""
 
 _RECIPROCAL = (1.0 - 2.0**-50) / PRIME
-_TABLE_ELEMENTS = 1 << 18  # elements of a temporary: 2 MiB of int64, so that large cohorts stay in the cache
+_PIECE_ELEMENTS = 1 << 15  # of a piece of the table of powers: 256 KiB, in the cache with its temporaries
+_TABLE_ELEMENTS = 1 << 18  # of a table of differences: 2 MiB, so that a large cohort takes no more
 
 Elements = npt.NDArray[np.float64]
 """Integers in [0, p), or sums of their products below 2**53, held as float64."""
@@ -76,16 +77,21 @@ def invert(values: Integers) -> Integers:
 
 
 def powers(xs: Integers, count: int) -> Elements:
-    """Powers 0 to count - 1 of each x, shape (count, len(xs)): row j holds x**j, built by doubling."""
-    table = np.ones((count, len(xs)))
-    step = xs.astype(np.float64)  # x**filled
-    filled = 1
+    """Powers 0 to count - 1 of each x, shape (count, len(xs)): row j holds x**j.
+
+    Rows are made from the rows `width` above them, times x**width; the width doubles while a piece fits the cache.
+    """
+    table = np.empty((count, len(xs)))
+    table[:1] = 1
+    step, width, filled = xs.astype(np.float64), 1, 1
     while filled < count:
-        more = min(filled, count - filled)
-        np.multiply(table[:more], step, out=table[filled : filled + more])
-        reduce(table[filled : filled + more])
-        step = reduce(step * step)
+        more = min(width, count - filled)
+        piece = table[filled : filled + more]
+        np.multiply(table[filled - width : filled - width + more], step, out=piece)
+        reduce(piece)
         filled += more
+        if filled == 2 * width and 2 * width * len(xs) <= _PIECE_ELEMENTS:
+            step, width = reduce(step * step), 2 * width
     return table
 
 

@@ -5,7 +5,7 @@ Promise: what is added is exactly the definition below, whatever the chunk size,
 A mask key is a 32-byte `Secret`. Word i of its mask is the i-th little-endian word of its keystream, 32 bits wide for
 rings up to 32 bits and 64 bits above, reduced modulo 2**b when it is packed. A client adds its self mask, adds the
 pairwise mask of every neighbor at a higher position and subtracts that of every neighbor at a lower one, so pairwise
-masks cancel in the sum (Bonawitz et al., CCS 2017, section 4).
+masks cancel in the sum (Bonawitz et al., CCS 2017).
 
 `self_mask`, `pairwise_mask` and `net_mask` are that definition, for auditors and tests. `accumulate` and `mask_input`
 compute it fast: the chunk of the accumulator is the outer loop and the keys the inner one, so chunk and keystream stay

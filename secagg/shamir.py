@@ -38,9 +38,9 @@ MAX_THRESHOLD: Final = MAX_TERMS
 _LAST_LIMB_BITS = 8 * SECRET_SIZE - LIMB_BITS * (LIMBS - 1)
 _LAST_BYTE_BITS = LIMBS * ELEMENT_BITS - 8 * (SHARE_SIZE - 1)
 _DRAW_BYTES = 4
-_MAX_DRAWS = 64  # a sound generator needs a second draw once in some twenty shares of 1000 holders, never a tenth
+_MAX_DRAWS = 64  # nine words in two million are rejected: a sound generator rarely needs a second draw
 _CODEC_BLOCK = 4_096  # shares decoded at a time
-_SECRETS_BLOCK = 16  # secrets recovered at a time: their shares, as float64, stay in the cache
+_SECRETS_BLOCK = 32  # secrets recovered at a time, so that their shares as float64 take little memory
 
 ShareBlock = npt.NDArray[np.uint8]
 
@@ -236,14 +236,12 @@ def _attempt(values: Integers, points: Integers, kept: Integers, verify: Callabl
 def _judge(points: Integers, threshold: int, attempts: Iterator[_Attempt]) -> Recovery:
     """Take the first polynomial of a secret that no other can beat, else the most agreed one."""
     unique = len(points) - (len(points) - threshold) // 2  # agreeing shares above which no other polynomial has more
-    best: _Attempt | None = None
-    for attempt in attempts:
-        if best is None or _rank(attempt) > _rank(best):
-            best = attempt
-        if best.secret is not None and best.agrees.sum() >= unique:
+    best = next(attempts)
+    while best.secret is None or best.agrees.sum() < unique:
+        attempt = next(attempts, None)
+        if attempt is None:
             break
-    if best is None:
-        raise MisuseError("no attempt at recovery was made")
+        best = max(best, attempt, key=_rank)
     agreeing = int(best.agrees.sum())
     if best.secret is None:
         return Recovery(secret=None, bad_holders=(), dealer_at_fault=agreeing > threshold, agreeing=agreeing)
@@ -268,7 +266,7 @@ def _require_points(xs: Integers) -> Integers:
 def _require_values(values: Integers) -> None:
     if values.dtype != np.int64 or values.ndim == 0 or values.shape[-1] != LIMBS:
         raise MisuseError(f"share values are int64 of shape (..., {LIMBS}), got {values.dtype} of {values.shape}")
-    if values.size and not (values.min() >= 0 and values.max() < PRIME):
+    if values.size and values.view(np.uint64).max() >= PRIME:  # a negative value is a large one without its sign
         raise MisuseError(f"share values must be from 0 to {PRIME - 1}; leave out shares that decode as invalid")
 
 

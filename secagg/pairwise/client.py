@@ -6,7 +6,7 @@ Promise: a phase holds exactly the secrets its future answers need. Private keys
 made; shares when they are revealed; everything when the server breaks a rule. Nothing here does I/O, owns a clock or
 draws randomness: the round secret comes in, and all else follows from it (keys.py).
 
-Bonawitz et al. 2017, figure 4, with the survivor set held against the client's own inbox.
+The protocol of Bonawitz et al., CCS 2017, with the survivor set held against the client's own inbox.
 """
 
 from __future__ import annotations

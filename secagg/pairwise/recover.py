@@ -178,12 +178,22 @@ class Recovery:
             verify=lambda secret: self._verifies(dealer, secret),
             distrust=[distrust[holder] for holder in holders],
         )
-        name = self.invited[dealer]
         if found.secret is None:
-            fault = "its dealer's shares agree on another" if found.dealer_at_fault else "too many shares are wrong"
-            suspects = (name,) if found.dealer_at_fault else ()
-            raise Unrecoverable(Leg.UNMASK, f"a secret of {name} does not verify: {fault}", suspects=suspects)
+            raise self._unrecoverable(dealer, found)
         return found.secret, [x - 1 for x in found.bad_holders]
+
+    def _unrecoverable(self, dealer: int, found: shamir.Recovery) -> Unrecoverable:
+        """Name the dealer where the shares prove its fault, and nobody where they do not.
+
+        Colluding holders can bend their shares until t + 1 agree on a secret the dealer never shared: t - 1 honest
+        ones and two of theirs are enough. With t + max_corrupt agreeing, t of them are honest, and they had their
+        shares from the dealer.
+        """
+        name, plan = self.invited[dealer], self.config.plan
+        certain = found.dealer_at_fault and found.agreeing >= plan.threshold + plan.max_corrupt
+        fault = "what it shared is not what it advertised" if certain else "too many shares are wrong to tell whose"
+        suspects = (name,) if certain else ()
+        return Unrecoverable(Leg.UNMASK, f"a secret of {name} does not verify: {fault}", suspects=suspects)
 
     def _verifies(self, dealer: int, secret: Secret) -> bool:
         """Whether a rebuilt secret opens what its dealer advertised: seeds for survivors, mask keys for the rest."""

@@ -175,6 +175,14 @@ def test_tails_at_their_ends() -> None:
     assert bounds.log2_tail_below(population=10, marked=4, draws=8, hits=5) == 0.0
 
 
+def test_a_near_certainty_keeps_its_distance_from_one() -> None:
+    """A sum of nearly all terms would round to certain; one minus the other tail does not."""
+    question = {"population": 9_999, "marked": 3_300, "draws": 480, "hits": 80}
+    missed = 2.0 ** bounds.log2_tail_below(**question)
+    assert 0 < missed < 1e-12
+    assert bounds.log2_tail_at_least(**question) == pytest.approx(-missed / math.log(2), rel=1e-9, abs=0)
+
+
 @pytest.mark.parametrize("wrong", [{"marked": 11}, {"draws": -1}, {"marked": True}, {"draws": 2.0}])
 def test_tails_refuse_what_is_not_in_the_population(wrong: dict[str, int]) -> None:
     for tail in (bounds.log2_tail_at_least, bounds.log2_tail_below):

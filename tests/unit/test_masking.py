@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -246,7 +247,7 @@ def test_a_pool_with_no_free_thread_does_not_block_the_caller() -> None:
     accumulate(acc, plus=keys(3), minus=[], executor=_BusyThreads(), workers=4)
     assert acc.tolist() == expected
     masked = mask_input(reader, ring=ring, length=333, plus=keys(3), minus=[], executor=_BusyThreads(), workers=4)
-    assert masked == ring.pack(acc)
+    assert bytes(masked) == ring.pack(acc)
 
 
 @pytest.mark.usefixtures("eager")
@@ -256,20 +257,19 @@ def test_an_error_in_one_part_is_raised_after_every_part_has_ended(
 ) -> None:
     caller = threading.get_ident()
     both_began = threading.Barrier(2)
-    running = threading.Event()
+    ended: list[str] = []
 
     def fail_in_one(*_: object) -> None:
         both_began.wait(timeout=30)
         if (threading.get_ident() == caller) == (where == "here"):
             raise MisuseError("this part fails")
-        running.set()
-        threading.Event().wait(0.05)
-        running.clear()
+        time.sleep(0.05)
+        ended.append("the other part")
 
     monkeypatch.setattr(masking, "_add_masks", fail_in_one)
     with pytest.raises(MisuseError, match="this part fails"):
         accumulate(np.zeros(64, dtype=np.uint32), plus=keys(1), minus=[], executor=threads, workers=2)
-    assert not running.is_set()
+    assert ended == ["the other part"]
 
 
 @pytest.mark.parametrize(
@@ -342,11 +342,40 @@ def test_a_masked_input_is_input_plus_net_mask_packed(
         reader, ring=ring, length=length, plus=plus, minus=[peers[1], peers[2]], executor=threads, workers=workers
     )
     expected = reader.words + net_mask(4, key(0), peers, ring=ring, length=length)
-    assert masked == ring.pack(expected)
+    assert bytes(masked) == ring.pack(expected)
     assert [start for start, _ in reader.ranges[1:]] == [stop for _, stop in reader.ranges[:-1]]
     assert sum(stop - start for start, stop in reader.ranges) == length
     assert reader.threads <= {threading.get_ident()}
     assert threads.submitted == 0 or workers > 1
+
+
+@pytest.mark.parametrize("bits", [8, 27, 40, 64])
+@pytest.mark.usefixtures("eager")
+def test_ranges_of_an_input_masked_into_one_buffer_are_the_whole(bits: int) -> None:
+    ring, length = Ring(bits), 133
+    reader = _RecordingReader(some_input(ring, length))
+    whole = mask_input(reader, ring=ring, length=length, plus=keys(2), minus=keys(1, first=2))
+    reader.ranges.clear()
+    parts = memoryview(bytearray(ring.packed_size(length)))
+    for first, last in itertools.pairwise([0, 8, 48, 128, length]):
+        place = parts[ring.packed_size(first) : ring.packed_size(last)]
+        written = mask_input(
+            reader, ring=ring, length=last - first, plus=keys(2), minus=keys(1, first=2), start=first, out=place
+        )
+        assert written is place
+    assert bytes(parts) == bytes(whole)
+    assert [start for start, _ in reader.ranges[1:]] == [stop for _, stop in reader.ranges[:-1]]
+
+
+def test_a_range_starts_on_a_block_and_fills_its_buffer() -> None:
+    reader = _RecordingReader(np.zeros(40, dtype=np.uint32))
+    for start in (2, -4):
+        with pytest.raises(MisuseError, match=f"start={start} must be a multiple of 4"):
+            mask_input(reader, ring=Ring(20), length=8, plus=[], minus=[], start=start)
+    for size in (19, 21):
+        with pytest.raises(MisuseError, match=f"8 words pack into 20 bytes, got an out of {size}"):
+            mask_input(reader, ring=Ring(20), length=8, plus=[], minus=[], out=bytearray(size))
+    assert reader.ranges == []
 
 
 def test_an_input_of_many_real_chunks_with_threads_and_without(threads: _CountingThreads) -> None:
@@ -356,14 +385,15 @@ def test_an_input_of_many_real_chunks_with_threads_and_without(threads: _Countin
     shared = mask_input(reader, ring=ring, length=length, plus=keys(9), minus=[], executor=threads, workers=2)
     acc = reader.words.copy()
     accumulate(acc, plus=keys(9), minus=[])
-    assert alone == shared == ring.pack(acc)
+    assert bytes(alone) == bytes(shared) == ring.pack(acc)
     assert threads.submitted > 0
 
 
 def test_without_masks_an_input_is_only_packed() -> None:
     ring = Ring(21)
     words = some_input(ring, 50)
-    assert mask_input(_RecordingReader(words), ring=ring, length=50, plus=[], minus=[]) == ring.pack(words)
+    masked = mask_input(_RecordingReader(words), ring=ring, length=50, plus=[], minus=[])
+    assert bytes(masked) == ring.pack(words)
 
 
 @pytest.mark.parametrize(
