@@ -197,7 +197,11 @@ def play_round(
     }
     server = ServerRound(config, invited=tuple(updates), directory=directory)
     table = _Table(server, clients, inputs, faults, watch, tap)
-    aggregate = table.play(executor, workers)
+    try:
+        aggregate = table.play(executor, workers)
+    finally:
+        for client in clients.values():  # whoever fell silent has left; its next round finds its store empty
+            client.abort()
     return RoundReport(
         config=config,
         total=recipe.decode(aggregate),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from secagg.rules import Rule
 from secagg.types import ClientId
 
 
@@ -15,11 +16,13 @@ class Blame:
     """Who misbehaved during recovery without stopping it.
 
     Attributes:
-        holder: the client that revealed a wrong share, or None where the dealer is to blame.
+        rule: what it broke.
+        holder: the client that revealed a wrong share.
         dealer: whose secret the share was of.
     """
 
-    holder: ClientId | None
+    rule: Rule
+    holder: ClientId
     dealer: ClientId
 
 

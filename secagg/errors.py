@@ -120,4 +120,12 @@ class TooFewClients(RoundAborted):
 
 
 class Unrecoverable(RoundAborted):
-    """A secret that the sum needs could not be rebuilt from the shares received; nothing is guessed."""
+    """A secret that the sum needs could not be rebuilt from the shares received; nothing is guessed.
+
+    Attributes:
+        rule: the check it failed.
+    """
+
+    def __init__(self, rule: Rule, reason: str, *, leg: Leg, suspects: tuple[str, ...] = ()) -> None:
+        self.rule = rule
+        super().__init__(leg, f"{rule.value}: {reason}", suspects=suspects)

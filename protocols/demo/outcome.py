@@ -9,16 +9,20 @@ Imports numpy, the schedule of this package, `protocols` and `secagg`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from protocols.demo.task import SettingError
 from protocols.demo.training_plain import ScheduledRound
 from protocols.simulate import LegReport
 from secagg import Adversary, Ring, RoundAborted
 from secagg.ring import Words
 
 Integers = npt.NDArray[np.int64]
+
+MAX_ROUNDS: Final = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +37,9 @@ class Settings:
         max_corrupt: the fraction of the invited that the plan lets collude with the server.
         adversary: what the plan assumes of the server.
         seed_data: decides data split and schedule, and nothing secret.
+
+    Raises:
+        SettingError: rounds, max_dropped or max_corrupt is out of range; the task's schedule checks the others.
     """
 
     clients: int
@@ -42,6 +49,14 @@ class Settings:
     max_corrupt: float
     adversary: Adversary
     seed_data: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.rounds <= MAX_ROUNDS:
+            raise SettingError(f"rounds={self.rounds} must be 1 to {MAX_ROUNDS}")
+        for name in ("max_dropped", "max_corrupt"):
+            fraction = getattr(self, name)
+            if not 0.0 <= fraction < 1.0:
+                raise SettingError(f"{name}={fraction} must be a fraction of the invited, from 0 to below 1")
 
 
 @dataclass(frozen=True, kw_only=True)

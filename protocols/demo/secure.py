@@ -17,27 +17,23 @@ import math
 import struct
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from dp import l2_norm
 from protocols.demo.outcome import Glimpse, Integers, Outcome, RoundRecord, Settings
-from protocols.demo.task import LocalUpdate, Model, SettingError, Task
+from protocols.demo.picture import PARTS, count_parts
+from protocols.demo.task import LocalUpdate, Model, Task
 from protocols.demo.training_plain import ScheduledRound, plain_mean, schedule, train
 from protocols.faults import drop
 from protocols.recipe import Recipe, Total
 from protocols.simulate import LegReport
 from protocols.training import PrivateRounds
-from secagg import Leg, Plan, Policy, Ring, RoundAborted
+from secagg import ConfigError, Leg, Plan, Policy, Ring, RoundAborted
 from secagg.pairwise.channel import TAG_SIZE
 from secagg.ring import Words
 from secagg.wire import open_envelope
-
-MAX_ROUNDS: Final = 1000
-PART_BITS: Final = 4
-PARTS: Final = 1 << PART_BITS
-"""Equal parts of the ring that words are counted in."""
 
 
 class Screen(Protocol):
@@ -97,13 +93,11 @@ class Federation:
         plan: who must behave in each round.
 
     Raises:
-        SettingError: a setting is out of range, or no client would take part in such a plan.
-        secagg.ConfigError: no plan is safe for the settings; the text has numbers that would do.
+        SettingError: a setting does not fit the task.
+        secagg.ConfigError: no plan that clients take part in is safe for the settings; see `find_plan`.
     """
 
     def __init__(self, task: Task, settings: Settings) -> None:
-        if not 1 <= settings.rounds <= MAX_ROUNDS:
-            raise SettingError(f"rounds={settings.rounds} must be 1 to {MAX_ROUNDS}")
         self.task = task
         self.settings = settings
         self.scheduled = schedule(
@@ -116,20 +110,13 @@ class Federation:
         self.recipe = Recipe.like(
             task.initial(), clip=task.clip, weight=float(task.max_weight), metrics=task.metric_bounds
         )
-        self._rounds = PrivateRounds(
-            self.recipe,
-            max_dropped=settings.max_dropped,
-            max_corrupt=settings.max_corrupt,
-            adversary=settings.adversary,
-        )
-        self.plan = self._rounds.plan(settings.clients)
-        _check_floor(self.plan)
+        self.plan = find_plan(self.recipe, settings)
         self.ring = self.recipe.ring(self.plan)
 
     def run(self, screen: Screen) -> Outcome:
         """Train over masked sums, then over plain ones, and compare."""
         screen.opened(self)
-        masked = _MaskedRun(self, self._rounds, screen)
+        masked = _MaskedRun(self, _session(self.recipe, self.settings), screen)
         model = masked.train()
         task, sample = self.task, min(self.task.defaults.lone_sample, len(self.task.clients))
         screen.comparing("the same schedule with plain sums")
@@ -202,7 +189,8 @@ class _MaskedRun:
         self._record(scheduled, survivors=total.survivors, difference=difference, step=total.step)
         self._weigh(scheduled)
         self.mean_norm = l2_norm(mean)
-        self.glimpse = self._glimpse(scheduled, total.survivors[0], updates)
+        shown = min(total.survivors, key=lambda client: (client in scheduled.dropping, client))
+        self.glimpse = self._glimpse(scheduled, shown, updates)
         return mean
 
     def _sum(self, scheduled: ScheduledRound, updates: Mapping[str, LocalUpdate]) -> Total:
@@ -273,12 +261,32 @@ def instructions(task: Task, model: Model) -> bytes:
     return b"".join(struct.pack(">Q", len(part)) + part for part in parts)
 
 
-def count_parts(words: Words, ring: Ring) -> Integers:
-    """Count words by the one of PARTS equal parts of the ring they lie in; zero lies in the middle."""
-    shifted = words + ring.word(ring.modulus // 2)
-    ring.reduce(shifted)
-    parts = (shifted >> ring.word(ring.bits - PART_BITS)).astype(np.intp)
-    return np.bincount(parts, minlength=PARTS)
+def find_plan(recipe: Recipe, settings: Settings) -> Plan:
+    """Find the plan of every round.
+
+    Raises:
+        secagg.ConfigError: no plan is safe for the settings, or one is and every client would refuse it, so that the
+            run would be a row of aborted rounds; the text has numbers that would do.
+    """
+    plan = _session(recipe, settings).plan(settings.clients)
+    floor = Policy(adversaries=frozenset({plan.adversary})).min_survivors
+    if plan.min_survivors < floor:
+        spare = plan.clients - floor
+        raise ConfigError(
+            f"clients={plan.clients}, max_dropped={plan.max_dropped} let a sum shrink to {plan.min_survivors} clients, "
+            f"and no client takes part in a sum of under {floor}: "
+            f"{f'raise clients to {floor}' if spare < 0 else f'lower max_dropped to {spare}'}"
+        )
+    return plan
+
+
+def _session(recipe: Recipe, settings: Settings) -> PrivateRounds:
+    return PrivateRounds(
+        recipe,
+        max_dropped=settings.max_dropped,
+        max_corrupt=settings.max_corrupt,
+        adversary=settings.adversary,
+    )
 
 
 def _nothing(task: Task) -> Model:
@@ -288,13 +296,3 @@ def _nothing(task: Task) -> Model:
 
 def _mean(values: list[int]) -> float | None:
     return sum(values) / len(values) if values else None
-
-
-def _check_floor(plan: Plan) -> None:
-    """Refuse a plan that every client would refuse: the run would be a row of aborted rounds."""
-    floor = Policy(adversaries=frozenset({plan.adversary})).min_survivors
-    if plan.min_survivors < floor:
-        raise SettingError(
-            f"clients={plan.clients} with max_dropped={plan.max_dropped} let a sum shrink to {plan.min_survivors} "
-            f"clients, and no client is part of a sum of under {floor}: raise clients to {plan.max_dropped + floor}"
-        )

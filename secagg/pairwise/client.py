@@ -407,7 +407,8 @@ def _open_boxes(
 ) -> dict[int, tuple[Secret, Secret]]:
     """Open what opens: sender -> its two shares.
 
-    A box that is not authentic, is mislabelled or holds no well-formed shares is left out; the fault is its sender's.
+    A box that is not authentic, is mislabelled or holds no well-formed shares (Rule.BOX_OPENS) is left out and
+    reported; the fault is its sender's.
     """
     opened = {
         sender: aead.open_box(box_keys[sender].receiving, box, context=box_keys[sender].context)

@@ -28,6 +28,7 @@ from secagg.pairwise import keys
 from secagg.pairwise.roster import Joined
 from secagg.primitives import agreement
 from secagg.primitives.secret import Secret
+from secagg.rules import Rule
 from secagg.types import ClientId, Leg
 
 _BATCH: Final = 512
@@ -69,6 +70,7 @@ class Recovery:
         survivors: frozenset[int],
         opened: Mapping[int, frozenset[int]],
         revealed: Mapping[int, Mapping[int, Share]],
+        suspects: tuple[ClientId, ...] = (),
     ) -> Recovery:
         """Sort the revealed shares by dealer and see that every secret the sum needs has enough of them.
 
@@ -80,9 +82,10 @@ class Recovery:
             survivors: whose inputs are in it.
             opened: for each survivor, the clients it masked towards.
             revealed: holder position -> dealer position -> share.
+            suspects: dealers whose boxes did not open in leg 2, named should their secrets be missing now.
 
         Raises:
-            Unrecoverable: a secret has fewer shares than the threshold; names its dealer.
+            Unrecoverable: a secret has fewer shares than the threshold.
         """
         needed = survivors.union(*(opened[position] for position in survivors))
         shares: dict[int, dict[int, Share]] = {dealer: {} for dealer in sorted(needed)}
@@ -92,7 +95,7 @@ class Recovery:
         for dealer, held in shares.items():
             if len(held) < config.plan.threshold:
                 reason = f"{len(held)} shares of a secret of {invited[dealer]}, {config.plan.threshold} needed"
-                raise Unrecoverable(Leg.UNMASK, reason)
+                raise Unrecoverable(Rule.SECRET_MATCHES, reason, leg=Leg.UNMASK, suspects=suspects)
         return cls(config, invited, joined, words, survivors, opened, shares)
 
     def run(self, *, executor: Executor | None = None, workers: int = 1) -> Aggregate:
@@ -150,7 +153,7 @@ class Recovery:
             if pending:
                 dealer = pending[0]
                 secrets[dealer], liars = self._rebuild_past_liars(dealer, distrust)
-                blamed += [Blame(holder=self.invited[liar], dealer=self.invited[dealer]) for liar in liars]
+                blamed += [self._blame(liar, dealer) for liar in liars]
                 distrust.update(liars)
         return secrets, tuple(blamed)
 
@@ -182,6 +185,9 @@ class Recovery:
             raise self._unrecoverable(dealer, found)
         return found.secret, [x - 1 for x in found.bad_holders]
 
+    def _blame(self, holder: int, dealer: int) -> Blame:
+        return Blame(rule=Rule.SHARE_CONSISTENT, holder=self.invited[holder], dealer=self.invited[dealer])
+
     def _unrecoverable(self, dealer: int, found: shamir.Recovery) -> Unrecoverable:
         """Name the dealer where the shares prove its fault, and nobody where they do not.
 
@@ -193,7 +199,8 @@ class Recovery:
         certain = found.dealer_at_fault and found.agreeing >= plan.threshold + plan.max_corrupt
         fault = "what it shared is not what it advertised" if certain else "too many shares are wrong to tell whose"
         suspects = (name,) if certain else ()
-        return Unrecoverable(Leg.UNMASK, f"a secret of {name} does not verify: {fault}", suspects=suspects)
+        reason = f"a secret of {name} does not verify: {fault}"
+        return Unrecoverable(Rule.SECRET_MATCHES, reason, leg=Leg.UNMASK, suspects=suspects)
 
     def _verifies(self, dealer: int, secret: Secret) -> bool:
         """Whether a rebuilt secret opens what its dealer advertised: seeds for survivors, mask keys for the rest."""

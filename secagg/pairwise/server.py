@@ -173,7 +173,7 @@ class CollectingInputs(Phase):
         inboxes: for each client that shared, the senders of the boxes it was sent.
     """
 
-    __slots__ = ("_accumulator", "_counted", "_desk", "_inboxes", "_joined", "_open", "_reports")
+    __slots__ = ("_accumulator", "_barred", "_counted", "_desk", "_inboxes", "_joined", "_open", "_reports")
 
     def __init__(self, desk: Desk, joined: Joined, inboxes: dict[int, frozenset[int]]) -> None:
         super().__init__()
@@ -184,18 +184,19 @@ class CollectingInputs(Phase):
         self._open: dict[int, tuple[int, frozenset[int]]] = {}
         self._counted: dict[int, frozenset[int]] = {}
         self._reports: dict[int, frozenset[int]] = {}
+        self._barred: set[int] = set()
 
     @property
     def missing(self) -> frozenset[int]:
-        """Positions whose input is not complete."""
-        return frozenset(self._inboxes.keys() - self._counted.keys())
+        """Positions whose input is not complete and can still count."""
+        return frozenset(self._inboxes.keys() - self._counted.keys() - self._barred)
 
     def receive(self, position: int, message: MaskedInput, tail: memoryview, spool: Spool) -> None:
         """Admit the next chunk of an input; the input counts when its last chunk is in.
 
         Raises:
-            RemoteError: the chunk breaks a rule; the sum has not changed. Where inboxes conflict, the chunks so far
-                are dropped and the report stays on record, to name suspects should the round fall below its floor.
+            RemoteError: the chunk breaks a rule; the sum has not changed. Where inboxes conflict, the client is barred
+                from this sum, and its report stays on record to name suspects should the round end without one.
         """
         config = self._desk.config
         _expect(position, self.missing)
@@ -207,6 +208,7 @@ class CollectingInputs(Phase):
         try:
             checks.check_no_conflict(position, unopened, counted=self._counted)
         except RemoteError:
+            self._barred.add(position)
             self._open.pop(position, None)
             spool.discard(position)
             raise
@@ -232,13 +234,12 @@ class CollectingInputs(Phase):
         """
         with self._answering():
             desk, floor = self._desk, self._desk.config.plan.min_survivors
+            suspects = tuple(desk.invited[position] for position in _suspects(self._reports))
             if len(self._counted) < floor:
-                suspects = tuple(desk.invited[position] for position in _suspects(self._reports))
                 raise TooFewClients(Leg.MASK, got=len(self._counted), need=floor, suspects=suspects)
             survivors = frozenset(self._counted)
             opened = {position: self._inboxes[position] - unopened for position, unopened in self._counted.items()}
-            sharers = frozenset(self._inboxes)
-            sums = MaskedSum(self._accumulator, survivors, opened, sharers)
+            sums = MaskedSum(self._accumulator, survivors, opened, suspects)
             message = SurvivorSet(survivors=pack_positions(survivors, desk.config.plan.clients))
             return CollectingSignatures(desk, self._joined, sums), message
 
@@ -251,13 +252,13 @@ class MaskedSum:
         words: the accumulator, ring words not yet reduced.
         survivors: whose inputs are in it.
         opened: for each survivor, the clients it masks towards.
-        sharers: everyone who shared, so everyone someone may mask towards.
+        suspects: dealers whose boxes did not open, the most reported first.
     """
 
     words: npt.NDArray[np.unsignedinteger]
     survivors: frozenset[int]
     opened: dict[int, frozenset[int]]
-    sharers: frozenset[int]
+    suspects: tuple[ClientId, ...]
 
 
 class CollectingSignatures(Phase):
@@ -371,6 +372,7 @@ class CollectingUnmaskShares(Phase):
                 survivors=self._sums.survivors,
                 opened=self._sums.opened,
                 revealed=self._revealed,
+                suspects=self._sums.suspects,
             )
 
 

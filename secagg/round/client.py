@@ -341,30 +341,40 @@ class ClientRound:
 
     def _replay(self) -> Events:
         events: Events = ()
-        recorded = True
         root: Secret | None = None
+        recorded = True
         for kind, payload in self._journal.entries():
             if kind is Kind.SECRET:
                 root = Secret(payload)
             elif kind is Kind.REQUEST:
-                message = self._read(payload)
-                if isinstance(message, RoundOffer):
-                    if root is None:
-                        raise StorageError("the record has an offer and no secret")
-                    self._sit(self._seat_for(message, payload), root, message)
-                events = self._answer(message, digest(labels.MESSAGE_DIGEST, payload))
-                recorded = isinstance(message, Inbox)
+                events = self._replay_request(payload, root)
+                recorded = isinstance(self._phase, phases.AwaitingInput)
             elif kind is Kind.MASKED:
                 events = self._replay_masked(payload)
             else:
-                if answer_digest(events) != payload:
-                    raise StorageError("an answer differs from the one on record")
-                recorded = True
+                recorded = self._require_same(events, payload)
         if not recorded:  # it stopped between deriving the answer and recording it, so the answer never left
             self._journal.write(Kind.ANSWERED, answer_digest(events))
         if self._phase is None:
             self._journal.erase()
+        if any(isinstance(event, Finished) for event in events):
+            self._finish()
         return events
+
+    def _replay_request(self, data: bytes, root: Secret | None) -> Events:
+        message = self._read(data)
+        if isinstance(message, RoundOffer):
+            if root is None:
+                raise StorageError("the record has an offer and no secret")
+            self._sit(self._seat_for(message, data), root, message)
+        return self._answer(message, digest(labels.MESSAGE_DIGEST, data))
+
+    @staticmethod
+    def _require_same(events: Events, recorded: bytes) -> bool:
+        """Hold a replayed answer against the digest of the one that may have left."""
+        if answer_digest(events) != recorded:
+            raise StorageError("an answer differs from the one on record")
+        return True
 
     def _replay_masked(self, kept: bytes) -> Events:
         if not isinstance(self._phase, phases.AwaitingInput):

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from protocols import PrivateRounds, Recipe, drop
 from secagg import ClientRound, Failed, MemoryStore, Plan, Policy, Rejected, RoundAborted, Send, wire
 from secagg.pairwise import server as phases
 from secagg.pairwise.channel import TAG_SIZE, Channel, Direction
@@ -233,3 +234,15 @@ def test_a_client_that_stopped_before_it_erased_its_finished_round_can_take_the_
     (answer,) = (event for event in resumed.resume() if isinstance(event, Send))
     assert table.submit("client-0000", bytes(answer.data)) == ()
     assert offered(six(number=2, stores={}), "client-0000", store)
+
+
+# Round after round.
+
+
+def test_clients_that_dropped_out_of_one_round_take_part_in_the_next() -> None:
+    updates = {f"c{index}": {"w": np.full(4, 0.01 * index)} for index in range(6)}
+    rounds = PrivateRounds(Recipe.like(updates["c0"], clip=1.0), max_dropped=2, max_corrupt=1)
+    first = rounds.sum(updates, faults=[drop("c1", before="mask"), drop("c2", before="unmask")])
+    second = rounds.sum(updates)
+    assert first.dropped == ("c1",)
+    assert second.survivors == tuple(updates)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from secagg import Rule
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -68,6 +70,15 @@ NAMED = [
 @pytest.mark.parametrize("name", NAMED)
 def test_named_path_exists(name: str) -> None:
     assert list(ROOT.glob(name))
+
+
+NOT_RULES = {"semi-honest"}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_looks_like_a_rule_is_one(path: Path) -> None:
+    named = set(re.findall(r"`([a-z]+(?:-[a-z]+)+)`", read(path)))
+    assert named <= {rule.value for rule in Rule} | NOT_RULES
 
 
 def commands() -> list[str]:
