@@ -112,12 +112,14 @@ async def arun_server(
         for send in _sends(events):
             if send.to is not None:
                 await transport.send(send.to, bytes(send.data))
+        deadline = asyncio.timeout(leg_timeout)
         try:
-            async with asyncio.timeout(leg_timeout):
+            async with deadline:
                 while round_.waiting_for:
                     round_.receive(*await transport.receive())
         except TimeoutError:
-            pass  # the deadline is an ordinary end of a leg; close_leg gives the verdict
+            if not deadline.expired():
+                raise  # the transport's own; the deadline is an ordinary end of a leg, and close_leg gives the verdict
         events = _checked(round_.close_leg())
     return _aggregate(await asyncio.to_thread(round_.recover, executor, workers=workers))
 
@@ -135,10 +137,14 @@ async def arun_client(
         as `run_client`.
     """
     while True:
+        deadline = asyncio.timeout(timeout)
         try:
-            data = await asyncio.wait_for(transport.receive(), timeout)
+            async with deadline:
+                data = await transport.receive()
         except TimeoutError as error:
             round_.abort()
+            if not deadline.expired():
+                raise
             raise DeadlinePassed(f"no message of the server within {timeout} s; the client left the round") from error
         events = _checked(round_.receive(data))
         if _needs_input(events):

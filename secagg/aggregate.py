@@ -13,12 +13,12 @@ from secagg.types import ClientId
 
 @dataclass(frozen=True, slots=True)
 class Blame:
-    """Who misbehaved during recovery without stopping it.
+    """A wrong share that recovery met and did without; one of two clients is at fault, and it cannot tell which.
 
     Attributes:
-        rule: what it broke.
-        holder: the client that revealed a wrong share.
-        dealer: whose secret the share was of.
+        rule: what was broken.
+        holder: the client that revealed the share, changed perhaps.
+        dealer: the client that dealt it, wrong perhaps.
     """
 
     rule: Rule

@@ -67,7 +67,7 @@ class _Fields(Message, frozen=True):
     clients: _Count
     max_dropped: _Count
     max_corrupt: _Count
-    adversary: str
+    adversary: Annotated[str, msgspec.Meta(max_length=16)]
     degree: _Count
     threshold: _Count
     quorum: _Count

@@ -17,11 +17,15 @@ Imports nothing of this project but the names of rules and legs, so every module
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Self, TypeVar
 
 if TYPE_CHECKING:
     from secagg.rules import Rule
     from secagg.types import Leg
+
+
+AnyError = TypeVar("AnyError", bound="SecAggError")
 
 
 class SecAggError(Exception):
@@ -67,6 +71,9 @@ class RemoteError(SecAggError):
     def __str__(self) -> str:
         return f"{self.rule.value}: {self.detail or self.rule.meaning} (from {self.peer or 'the server'})"
 
+    def __reduce__(self) -> tuple[Callable[..., SecAggError], tuple[object, ...]]:
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
     def located(self, *, peer: str | None = None, leg: Leg | None = None) -> Self:
         """Fill in who and where, if still unknown, and return the same error: checks are pure and know neither."""
         self.peer = self.peer or peer
@@ -100,23 +107,44 @@ class RoundAborted(SecAggError):
 
     Attributes:
         leg: where it ended.
-        suspects: peers whose behavior explains the end, most suspected first; empty where drop-out explains it.
+        suspects: clients that broke the protocol, if at most max_corrupt of the others lie about it; empty where
+            drop-out explains the end, or where nobody can tell who lies.
+        disputes: (reporter, dealer) pairs of which one broke the protocol, and nobody can tell which.
     """
 
-    def __init__(self, leg: Leg, reason: str, *, suspects: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        leg: Leg,
+        reason: str,
+        *,
+        suspects: tuple[str, ...] = (),
+        disputes: tuple[tuple[str, str], ...] = (),
+    ) -> None:
         self.leg = leg
         self.suspects = suspects
+        self.disputes = disputes
         named = f"; suspects: {', '.join(suspects)}" if suspects else ""
         super().__init__(f"round ended at leg {leg.name.lower()}: {reason}{named}")
+
+    def __reduce__(self) -> tuple[Callable[..., SecAggError], tuple[object, ...]]:
+        return _rebuilt, (type(self), self.args, self.__dict__)
 
 
 class TooFewClients(RoundAborted):
     """Fewer clients than the floor reached the end of a leg."""
 
-    def __init__(self, leg: Leg, *, got: int, need: int, suspects: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        leg: Leg,
+        *,
+        got: int,
+        need: int,
+        suspects: tuple[str, ...] = (),
+        disputes: tuple[tuple[str, str], ...] = (),
+    ) -> None:
         self.got = got
         self.need = need
-        super().__init__(leg, f"{got} clients, {need} needed", suspects=suspects)
+        super().__init__(leg, f"{got} clients, {need} needed", suspects=suspects, disputes=disputes)
 
 
 class Unrecoverable(RoundAborted):
@@ -126,6 +154,31 @@ class Unrecoverable(RoundAborted):
         rule: the check it failed.
     """
 
-    def __init__(self, rule: Rule, reason: str, *, leg: Leg, suspects: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        rule: Rule,
+        reason: str,
+        *,
+        leg: Leg,
+        suspects: tuple[str, ...] = (),
+        disputes: tuple[tuple[str, str], ...] = (),
+    ) -> None:
         self.rule = rule
-        super().__init__(leg, f"{rule.value}: {reason}", suspects=suspects)
+        super().__init__(leg, f"{rule.value}: {reason}", suspects=suspects, disputes=disputes)
+
+
+def detached(error: AnyError) -> AnyError:
+    """Cut an error loose from the frames and errors it came through, and return it.
+
+    A round keeps its errors for as long as it lives; the frames would keep messages and secrets alive with them.
+    """
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
+
+
+def _rebuilt(kind: type[SecAggError], args: tuple[object, ...], fields: dict[str, object]) -> SecAggError:
+    """Unpickle an error without its constructor, whose arguments are not its args."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(fields)
+    return error

@@ -105,7 +105,7 @@ class FileDirectory(MemoryDirectory):
         try:
             entries = json.loads(Path(path).read_text(encoding="ascii"), object_pairs_hook=_no_duplicates)
             keys = {name: bytes.fromhex(key) for name, key in entries.items()}
-        except (OSError, UnicodeDecodeError, ValueError, AttributeError, TypeError) as error:
+        except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
             raise StorageError(f"the directory file {path} is not a JSON object of names to hex keys") from error
         super().__init__(keys)
 

@@ -261,12 +261,21 @@ def _require_accumulator(acc: Words) -> None:
         raise MisuseError(f"masks are added to a contiguous, writable vector, got {state}")
 
 
-def _useful_workers(size: int, keys: int, executor: Executor | None, workers: int) -> int:
-    """How many of `workers` threads pay for `keys` masks of `size` bytes; at least one."""
+def check_workers(executor: Executor | None, workers: int) -> None:
+    """Refuse a number of workers that cannot be had, before any work is done.
+
+    Raises:
+        ConfigError: workers is not positive, or is above 1 without an executor.
+    """
     if workers < 1:
         raise ConfigError(f"workers={workers} must be at least 1")
     if executor is None and workers > 1:
         raise ConfigError(f"workers={workers} needs an executor to run them; pass one, or workers=1")
+
+
+def _useful_workers(size: int, keys: int, executor: Executor | None, workers: int) -> int:
+    """How many of `workers` threads pay for `keys` masks of `size` bytes; at least one."""
+    check_workers(executor, workers)
     return max(1, min(workers, size // MIN_SPLIT_BYTES, size * keys // MIN_BYTES_PER_WORKER))
 
 

@@ -29,6 +29,7 @@ class Policy:
         min_honest: smallest sum once the plan's max_corrupt colluders take their own inputs out of it; at least 2.
         min_corrupt: how many colluders a plan must withstand, at least.
         max_length: longest input the client will mask.
+        session: the one session the client serves; None for any. Round numbers are fresh within a session only.
 
     Raises:
         ConfigError: a floor is below what any round must have.
@@ -39,10 +40,15 @@ class Policy:
     min_honest: int = _HARD_FLOOR
     min_corrupt: int = 0
     max_length: int = 2**32
+    session: bytes | None = None
 
     def __post_init__(self) -> None:
         if not self.adversaries or not all(isinstance(member, Adversary) for member in self.adversaries):
             raise ConfigError("adversaries must name at least one Adversary")
+        for name in ("min_survivors", "min_honest", "min_corrupt", "max_length"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise ConfigError(f"{name} must be an int, got {value!r:.40}")
         if self.min_honest < _HARD_FLOOR:
             raise ConfigError(f"min_honest={self.min_honest} hides nobody; it must be at least {_HARD_FLOOR}")
         if self.min_survivors < _HARD_FLOOR or self.min_corrupt < 0 or self.max_length < 1:
@@ -60,6 +66,8 @@ class Policy:
             Violation(OFFER_POLICY): names the floor and both numbers.
         """
         plan = config.plan
+        if self.session is not None and config.session != self.session:
+            _refuse("another session than the one this client serves")
         if plan.adversary not in self.adversaries:
             _refuse(f"the plan assumes a {plan.adversary.value} server; this client does not")
         if plan.min_survivors < self.min_survivors:

@@ -7,6 +7,7 @@ with the caller. What a file cannot promise: a disk rolled back to an earlier st
 
 from __future__ import annotations
 
+import fcntl
 import os
 import struct
 from collections.abc import Iterator
@@ -20,7 +21,13 @@ from secagg.primitives.secret import Secret
 
 STORE_KEY_SIZE: Final = 32
 _SALT_SIZE: Final = 16
+_SESSION_SIZE: Final = 16
 _LENGTH: Final = struct.Struct(">I")
+_PLACE: Final = struct.Struct(">Q")
+_HEADER_SIZE: Final = _LENGTH.size + _SALT_SIZE + aead.TAG_SIZE
+_MAX_RECORD: Final = 2**31 - 1024  # one box covers less than 2^31 bytes
+_OPEN_ROUND: Final = "open-round"
+_ROUNDS: Final = "rounds"
 
 
 class RoundStore(Protocol):
@@ -60,7 +67,7 @@ class MemoryStore:
 
     def reserve(self, session: bytes, number: int) -> None:
         """See RoundStore."""
-        self._last[session] = number
+        self._last[session] = max(number, self.last_round(session))
 
     def append(self, record: bytes) -> None:
         """See RoundStore."""
@@ -82,12 +89,18 @@ class FileStore:
     """A store in a directory: one sealed, append-only file for the open round, one for the round numbers used.
 
     Each record is AES-128-GCM sealed under a key derived from the caller's key, a fresh random salt and the file's
-    purpose, with its place in the file authenticated. A torn last record (a crash while writing) is not yet a record
-    and is dropped; anything else that does not open is a StorageError.
+    purpose, with its place in the file authenticated. In front stands a header, tagged with length and place. It is
+    written when the record is durable, so a record torn by a crash has none yet and is no record; anything else that
+    does not verify is a StorageError. Two live objects
+    on one directory would be one client answering twice: the second to write is refused. POSIX only.
 
     Args:
         directory: created if missing; readable by the owner only.
         key: 32 secret bytes from the platform's key store.
+
+    Raises:
+        ConfigError: the key has another size.
+        StorageError: the directory cannot be made.
     """
 
     def __init__(self, directory: str | Path, *, key: Secret) -> None:
@@ -95,6 +108,7 @@ class FileStore:
             raise ConfigError(f"key must hold {STORE_KEY_SIZE} bytes, got {len(key)}")
         self._key = key
         self._directory = Path(directory)
+        self._known: dict[str, int] = {}
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -102,57 +116,69 @@ class FileStore:
 
     def last_round(self, session: bytes) -> int:
         """See RoundStore."""
-        numbers = (record[16:] for record in self._read("rounds") if record[:16] == session)
+        numbers = (record[_SESSION_SIZE:] for record in self._read(_ROUNDS) if record[:_SESSION_SIZE] == session)
         return max((int.from_bytes(number, "big") for number in numbers), default=0)
 
     def reserve(self, session: bytes, number: int) -> None:
         """See RoundStore."""
-        self._write("rounds", session + number.to_bytes(8, "big"))
+        self._write(_ROUNDS, session + number.to_bytes(8, "big"))
 
     def append(self, record: bytes) -> None:
         """See RoundStore."""
-        self._write("open-round", record)
+        self._write(_OPEN_ROUND, record)
 
     def records(self) -> Iterator[bytes]:
         """See RoundStore."""
-        return iter(self._read("open-round"))
+        return iter(self._read(_OPEN_ROUND))
 
     def erase(self) -> None:
         """See RoundStore."""
-        path = self._path("open-round")
+        path = self._directory / _OPEN_ROUND
         try:
             path.unlink(missing_ok=True)
             self._sync_directory()
         except OSError as error:
             raise StorageError(f"{path} cannot be erased") from error
+        self._known[_OPEN_ROUND] = 0
 
     def __repr__(self) -> str:
         return f"<FileStore {self._directory}>"
 
-    def _path(self, name: str) -> Path:
-        return self._directory / name
-
-    def _record_key(self, name: str, salt: bytes) -> Secret:
-        context = name.encode("ascii")
-        return derive(self._key, salt=salt, label=labels.STORE_RECORD, context=context, length=aead.BOX_KEY_SIZE)
+    def _key_for(self, label: bytes, name: str, salt: bytes) -> Secret:
+        return derive(self._key, salt=salt, label=label, context=name.encode("ascii"), length=aead.BOX_KEY_SIZE)
 
     def _write(self, name: str, record: bytes) -> None:
-        path = self._path(name)
-        kept = self._scan(name)
-        salt = os.urandom(_SALT_SIZE)
-        sealed = aead.seal(self._record_key(name, salt), record, context=_LENGTH.pack(len(kept)))
+        if len(record) > _MAX_RECORD:
+            raise StorageError(f"a record of {len(record)} bytes is longer than the {_MAX_RECORD} a file store keeps")
+        path = self._directory / name
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
             try:
-                end = sum(_LENGTH.size + len(blob) for blob in kept)
-                os.ftruncate(descriptor, end)  # a torn record of an earlier crash goes before a new one comes
-                _write_all(descriptor, _LENGTH.pack(len(salt) + len(sealed)) + salt + sealed, end)
-                os.fsync(descriptor)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                self._append(name, descriptor, record)
             finally:
                 os.close(descriptor)
             self._sync_directory()
         except OSError as error:
+            self._known.pop(name, None)  # whether the record is there is not known until the file is read again
             raise StorageError(f"{path} cannot be written") from error
+
+    def _append(self, name: str, descriptor: int, record: bytes) -> None:
+        """Write the record behind the last whole one, durably, and only then its header."""
+        kept, end = self._scan(name)
+        if self._known.setdefault(name, len(kept)) != len(kept):
+            raise StorageError(f"{self._directory / name} was written by another store: one client, one live store")
+        salt = os.urandom(_SALT_SIZE)
+        place = _PLACE.pack(len(kept))
+        sealed = aead.seal(self._key_for(labels.STORE_RECORD, name, salt), record, context=place)
+        length = _LENGTH.pack(len(sealed))
+        tag = aead.seal(self._key_for(labels.STORE_HEADER, name, salt), b"", context=place + length)
+        os.ftruncate(descriptor, end)  # a torn record of an earlier crash goes before a new one comes
+        _write_all(descriptor, sealed, end + _HEADER_SIZE)
+        os.fsync(descriptor)
+        _write_all(descriptor, length + salt + tag, end)
+        os.fsync(descriptor)
+        self._known[name] = len(kept) + 1
 
     def _sync_directory(self) -> None:
         descriptor = os.open(self._directory, os.O_RDONLY)
@@ -161,31 +187,41 @@ class FileStore:
         finally:
             os.close(descriptor)
 
-    def _scan(self, name: str) -> list[bytes]:
-        """The sealed records of a file, a torn last one left out."""
-        path = self._path(name)
+    def _scan(self, name: str) -> tuple[list[tuple[bytes, bytes]], int]:
+        """The (salt, sealed record) of each whole record, and where the last one ends; a torn one is no record.
+
+        A crash leaves a tail without a header (its bytes are still zero), or cut short. Any other header that does not
+        verify was changed, and nothing behind it can be trusted to be all there was.
+        """
+        path = self._directory / name
         try:
             data = path.read_bytes() if path.exists() else b""
         except OSError as error:
             raise StorageError(f"{path} cannot be read") from error
-        blobs: list[bytes] = []
+        whole: list[tuple[bytes, bytes]] = []
         start = 0
-        while start + _LENGTH.size <= len(data):
-            (length,) = _LENGTH.unpack_from(data, start)
-            stop = start + _LENGTH.size + length
+        while len(header := data[start : start + _HEADER_SIZE]) == _HEADER_SIZE and any(header):
+            length, salt, tag = header[:4], header[4 : 4 + _SALT_SIZE], header[4 + _SALT_SIZE :]
+            context = _PLACE.pack(len(whole)) + length
+            if aead.open_box(self._key_for(labels.STORE_HEADER, name, salt), tag, context=context) is None:
+                raise StorageError(f"record {len(whole)} of {path} does not open under this key")
+            stop = start + _HEADER_SIZE + int.from_bytes(length, "big")
             if stop > len(data):
                 break
-            blobs.append(data[start + _LENGTH.size : stop])
+            whole.append((salt, data[start + _HEADER_SIZE : stop]))
             start = stop
-        return blobs
+        return whole, start
 
     def _read(self, name: str) -> list[bytes]:
-        records = []
-        for index, blob in enumerate(self._scan(name)):
-            key = self._record_key(name, blob[:_SALT_SIZE])
-            record = aead.open_box(key, blob[_SALT_SIZE:], context=_LENGTH.pack(index))
+        whole, _ = self._scan(name)
+        self._known.setdefault(name, len(whole))
+        records: list[bytes] = []
+        for index, (salt, sealed) in enumerate(whole):
+            key = self._key_for(labels.STORE_RECORD, name, salt)
+            record = aead.open_box(key, sealed, context=_PLACE.pack(index))
             if record is None:
-                raise StorageError(f"record {index} of {self._path(name)} does not open under this key")
+                records.clear()  # they would live on in the frames of the error
+                raise StorageError(f"record {index} of {self._directory / name} does not open under this key")
             records.append(record)
         return records
 

@@ -15,14 +15,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Final, NoReturn, TypeVar
+from typing import Annotated, Any, ClassVar, Final, NoReturn, TypeVar
 
 import msgspec
 
 from secagg.errors import Malformed, MisuseError
 from secagg.primitives.suite import DIGEST_SIZE, PUBLIC_KEY_SIZE, SIGNATURE_SIZE
 from secagg.rules import Rule
-from secagg.types import MAX_CLIENTS
+from secagg.types import MAX_CLIENT_ID, MAX_CLIENTS
 
 MAGIC: Final = b"SAG1"
 _HEADER: Final = struct.Struct(f">4sB{DIGEST_SIZE}sII")
@@ -34,6 +34,7 @@ PublicKey = Annotated[bytes, msgspec.Meta(min_length=PUBLIC_KEY_SIZE, max_length
 Signature = Annotated[bytes, msgspec.Meta(min_length=SIGNATURE_SIZE, max_length=SIGNATURE_SIZE)]
 Position = Annotated[int, msgspec.Meta(ge=0, lt=MAX_CLIENTS)]
 Bitmap = Annotated[bytes, msgspec.Meta(max_length=MAX_CLIENTS // 8)]
+Name = Annotated[str, msgspec.Meta(max_length=MAX_CLIENT_ID)]
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -47,6 +48,10 @@ class Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name}: {_size(getattr(self, name))}" for name in self.__struct_fields__)
         return f"<{type(self).__name__} {sizes}>"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Sizes instead of contents here too."""
+        return [(name, _size(getattr(self, name))) for name in self.__struct_fields__]
 
     def __reduce__(self) -> NoReturn:
         raise MisuseError("messages travel as wire bytes and are never pickled")

@@ -92,12 +92,12 @@ def _screen(*, as_json: bool) -> PlainScreen | LiveScreen:
         return PlainScreen(sys.stderr)
     try:
         from rich.console import Console  # noqa: PLC0415  # rich comes with an extra; only this verb needs it
-
-        from protocols.demo.live import LiveScreen  # noqa: PLC0415  # imports rich
     except ImportError as error:
         raise MissingExtra(
             "the demonstration shows itself with rich, which is not installed: install 'secagg[demo]', or use --json"
         ) from error
+    from protocols.demo.live import LiveScreen  # noqa: PLC0415  # imports rich
+
     console = Console()
     live = console.is_terminal and not console.is_dumb_terminal
     return LiveScreen(console) if live else PlainScreen(sys.stdout)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import os
 import platform
 import re
 import sys
@@ -104,7 +103,7 @@ def check_packages() -> Finding:
 
 def check_own_dp() -> Finding:
     """The top-level package `dp` is this distribution's."""
-    return Finding(ok=is_own(dp), detail=f"dp is imported from {os.path.dirname(dp.__file__ or '?')}")  # noqa: PTH120
+    return Finding(ok=is_own(dp), detail=f"dp is imported from {dp.__path__[0]}")
 
 
 def check_entropy() -> Finding:

@@ -39,7 +39,7 @@ class Settings:
         seed_data: decides data split and schedule, and nothing secret.
 
     Raises:
-        SettingError: rounds, max_dropped or max_corrupt is out of range; the task's schedule checks the others.
+        SettingError: rounds or a fraction is out of range; what depends on the task is checked with it.
     """
 
     clients: int
@@ -53,7 +53,7 @@ class Settings:
     def __post_init__(self) -> None:
         if not 1 <= self.rounds <= MAX_ROUNDS:
             raise SettingError(f"rounds={self.rounds} must be 1 to {MAX_ROUNDS}")
-        for name in ("max_dropped", "max_corrupt"):
+        for name in ("dropout", "max_dropped", "max_corrupt"):
             fraction = getattr(self, name)
             if not 0.0 <= fraction < 1.0:
                 raise SettingError(f"{name}={fraction} must be a fraction of the invited, from 0 to below 1")
@@ -145,7 +145,7 @@ class Outcome:
     downlink_bytes_per_client: float | None
     mean_norm: float | None
     glimpse: Glimpse | None
-    parts: Integers
+    parts: Integers = field(repr=False)
 
     @property
     def dropped_total(self) -> int:

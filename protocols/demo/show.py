@@ -62,10 +62,10 @@ def round_line(record: RoundRecord, *, rounds: int, quality_name: str) -> str:
     """Say in one line what became of a round."""
     number = f"round {record.scheduled.number:>{len(str(rounds))}}/{rounds}"
     if record.aborted is not None:
-        return f"{number}  no sum, skipped: {record.aborted}"
-    traffic = f"{human_bytes(record.uplink_bytes)} up, {human_bytes(record.downlink_bytes)} down"
-    who = f"{len(record.survivors)} in the sum, {len(record.scheduled.dropping)} dropped out"
-    return f"{number}  {who}, {traffic}, {quality_name} {record.quality:.4f}"
+        return f"{number}: no sum, {str(record.aborted).removeprefix('round ended ')}; skipped"
+    who = f"sum of {len(record.survivors)}, {len(record.scheduled.dropping)} dropped"
+    traffic = f"up {human_bytes(record.uplink_bytes)}, down {human_bytes(record.downlink_bytes)}"
+    return f"{number}: {who}, {traffic}, {quality_name} {record.quality:.4f}"
 
 
 def report(federation: Federation, outcome: Outcome, glyphs: Glyphs) -> tuple[Section, ...]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import enum
 
-from secagg.pairwise.keys import Endpoint, position_bytes, round_secrets
+from secagg.pairwise.keys import Endpoint, box_private, position_bytes
 from secagg.primitives import aead, agreement, labels
 from secagg.primitives.kdf import derive
 from secagg.primitives.secret import Secret
@@ -48,19 +48,21 @@ class Channel:
         agreed = agreement.agree(private, peer_public)
         self._config_digest = config_digest
         self._key = derive(agreed, salt=config_digest, label=labels.CHANNEL, context=context, length=ROUND_SECRET_SIZE)
+        agreed.wipe()
 
     @classmethod
     def of_client(cls, root: Secret, *, position: int, server_public: bytes, config_digest: bytes) -> Channel:
         """The client's end, from its round secret."""
-        private = round_secrets(root, config_digest=config_digest, position=position).box_private
-        own = Endpoint(position, agreement.public_key(private))
-        return cls(
+        private = box_private(root, config_digest=config_digest, position=position)
+        channel = cls(
             private,
-            client=own,
+            client=Endpoint(position, agreement.public_key(private)),
             server_public=server_public,
             peer_public=server_public,
             config_digest=config_digest,
         )
+        private.wipe()
+        return channel
 
     @classmethod
     def of_server(cls, private: Secret, *, public: bytes, client: Endpoint, config_digest: bytes) -> Channel:

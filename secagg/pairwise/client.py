@@ -148,7 +148,9 @@ class AwaitingRoster(Phase):
                 aead.seal(boxes[peer].sending, _box_content(shares[peer]), context=boxes[peer].context)
                 for peer in receivers
             )
-            phase = AwaitingInbox(seat, secrets, joined, boxes, shares[seat.position])
+            own = shares.pop(seat.position)
+            Held(shares).wipe()
+            phase = AwaitingInbox(seat, secrets, joined, boxes, own)
             return phase, SealedShares(boxes=sealed)
 
     def _wipe(self) -> None:
@@ -186,6 +188,7 @@ class AwaitingInbox(Phase):
             received = checks.check_inbox(inbox, invitation=seat.invitation, joined=self._joined)
             held = _open_boxes(self._boxes, received)
             if len(held) + 1 < seat.config.plan.threshold:
+                Held(held).wipe()
                 raise Violation(Rule.INBOX_FLOOR, f"{len(held)} boxes opened")
             unopened = frozenset(received.keys() - held.keys())
             held[seat.position] = self._own
@@ -382,10 +385,12 @@ def _deal(
         xs=np.asarray(holders, dtype=np.int64) + 1,
         entropy=keys.coefficient_entropy(secrets.root, config_digest=seat.config.digest, roster_digest=joined.digest),
     )
-    return {
+    shares = {
         holder: (Secret(dealt[0, index].tobytes()), Secret(dealt[1, index].tobytes()))
         for index, holder in enumerate(holders)
     }
+    dealt.fill(0)
+    return shares
 
 
 def _box_keys(seat: Seat, joined: Joined, secrets: keys.RoundSecrets, peer: int) -> keys.BoxKeys:

@@ -51,12 +51,22 @@ class Endpoint:
 
 def round_secrets(root: Secret, *, config_digest: bytes, position: int) -> RoundSecrets:
     """Derive a client's two X25519 private keys and its self-mask seed from its round secret."""
+    return RoundSecrets(
+        root=root,
+        mask_private=_branch(root, labels.MASK_KEY, config_digest, position),
+        box_private=box_private(root, config_digest=config_digest, position=position),
+        self_mask_seed=_branch(root, labels.SELF_MASK_SEED, config_digest, position),
+    )
 
-    def branch(label: bytes) -> Secret:
-        context = position_bytes(position)
-        return derive(root, salt=config_digest, label=label, context=context, length=ROUND_SECRET_SIZE)
 
-    return RoundSecrets(root, branch(labels.MASK_KEY), branch(labels.BOX_KEY), branch(labels.SELF_MASK_SEED))
+def box_private(root: Secret, *, config_digest: bytes, position: int) -> Secret:
+    """Derive the X25519 private key of a client's boxes and of its channel from its round secret."""
+    return _branch(root, labels.BOX_KEY, config_digest, position)
+
+
+def _branch(root: Secret, label: bytes, config_digest: bytes, position: int) -> Secret:
+    context = position_bytes(position)
+    return derive(root, salt=config_digest, label=label, context=context, length=ROUND_SECRET_SIZE)
 
 
 def seed_commitment(seed: Secret, *, config_digest: bytes, position: int) -> bytes:
@@ -76,7 +86,9 @@ def pairwise_mask_key(
     """The stream key of the mask that two clients share; the same from either side."""
     context = _pair_context(own, peer, roster_digest)
     agreed = agreement.agree(private, peer.public)
-    return derive(agreed, salt=config_digest, label=labels.PAIRWISE_MASK, context=context, length=STREAM_KEY_SIZE)
+    key = derive(agreed, salt=config_digest, label=labels.PAIRWISE_MASK, context=context, length=STREAM_KEY_SIZE)
+    agreed.wipe()
+    return key
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -97,7 +109,9 @@ def box_keys(private: Secret, own: Endpoint, peer: Endpoint, *, config_digest: b
         info = context + position_bytes(sender.position)
         return derive(agreed, salt=config_digest, label=labels.SHARE_BOX, context=info, length=BOX_KEY_SIZE)
 
-    return BoxKeys(directed(own), directed(peer), config_digest + context)
+    keys = BoxKeys(directed(own), directed(peer), config_digest + context)
+    agreed.wipe()
+    return keys
 
 
 def coefficient_entropy(root: Secret, *, config_digest: bytes, roster_digest: bytes) -> Entropy:
@@ -110,6 +124,7 @@ def coefficient_entropy(root: Secret, *, config_digest: bytes, roster_digest: by
         length=STREAM_KEY_SIZE,
     )
     stream = open_stream(key)
+    key.wipe()
     return lambda count: stream.update(bytes(count))
 
 

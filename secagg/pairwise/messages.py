@@ -11,19 +11,22 @@ docs/protocol.md, section 3, is the table of this file.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Annotated, Final
 
-from secagg.config import RoundConfig
+import msgspec
+
+from secagg.config import CHUNK_GRAIN, MAX_LENGTH, RoundConfig
 from secagg.pairwise.channel import TAG_SIZE
 from secagg.primitives.suite import PUBLIC_KEY_SIZE
 from secagg.shamir import SHARE_SIZE
 from secagg.types import MAX_CLIENT_ID, MAX_CLIENTS
-from secagg.wire import HEADER_SIZE, Bitmap, Digest, Message, PublicKey, Signature
+from secagg.wire import HEADER_SIZE, Bitmap, Digest, Message, Name, PublicKey, Signature
 
 # The labelled secrets inside a share box, in the order they stand there. A later version adds a label, not a message.
 MASK_KEY_SHARE: Final = 1
 SELF_MASK_SEED_SHARE: Final = 2
 SHARE_LABELS: Final = (MASK_KEY_SHARE, SELF_MASK_SEED_SHARE)
+MAX_CONFIG_SIZE: Final = 512
 BOX_SIZE: Final = len(SHARE_LABELS) * (1 + SHARE_SIZE) + TAG_SIZE
 
 
@@ -31,8 +34,8 @@ class RoundOffer(Message, frozen=True):
     """Server to client: the round's config, canonically encoded, everyone it invites, and its channel key."""
 
     KIND = 1
-    config: bytes
-    invited: list[str]
+    config: Annotated[bytes, msgspec.Meta(max_length=MAX_CONFIG_SIZE)]
+    invited: Annotated[list[Name], msgspec.Meta(max_length=MAX_CLIENTS)]
     server_key: PublicKey
 
 
@@ -76,7 +79,7 @@ class MaskedInput(Message, frozen=True):
     """
 
     KIND = 6
-    chunk: int
+    chunk: Annotated[int, msgspec.Meta(ge=0, lt=MAX_LENGTH // CHUNK_GRAIN)]
     unopened: Bitmap
 
 
@@ -128,7 +131,6 @@ _ADVERT: Final = 1 + 3 * (2 + 32) + (2 + 64)
 # Array head, and a five-byte head for each of at most three fields.
 _FRAME: Final = 1 + 3 * 5
 
-MAX_CONFIG_SIZE: Final = 512
 MAX_OFFER_SIZE: Final = HEADER_SIZE + _FRAME + PUBLIC_KEY_SIZE + MAX_CONFIG_SIZE + MAX_CLIENTS * (2 + MAX_CLIENT_ID)
 
 

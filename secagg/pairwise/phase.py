@@ -27,12 +27,15 @@ class Phase:
         """Run the one answer of this phase: spend it on success, spend and wipe it on anyone else's fault."""
         if self._spent:
             raise PhaseConsumed(f"{type(self).__name__} was used already; a phase answers once")
+        self._spent = True  # from the first line of the answer, so that nothing called from it can ask for another
         try:
             yield
         except (ConfigError, MisuseError):
+            self._spent = False
             raise
         except BaseException:
-            self.abandon()
+            self._wipe()
+            self._clear()
             raise
         self._clear()
 
@@ -49,6 +52,12 @@ class Phase:
         self._spent = True
         for slot in type(self).__slots__:
             delattr(self, slot)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Name the mistake where a spent phase is read: its fields are gone."""
+        if name in type(self).__slots__:
+            raise PhaseConsumed(f"{type(self).__name__} was used already; a phase answers once")
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}{' (spent)' if self._spent else ''}>"

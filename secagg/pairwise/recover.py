@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import collections
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final
@@ -35,6 +35,27 @@ _BATCH: Final = 512
 """Mask keys expanded together: enough to keep the kernel's chunk in cache, few enough to keep memory flat in n."""
 
 Share = npt.NDArray[np.int64]
+
+
+class Reports:
+    """Who could not open whose box in leg 2, and what that proves.
+
+    Args:
+        unopened: reporter position -> the dealers it reported.
+        max_corrupt: how many clients may lie.
+
+    Attributes:
+        proven: dealers reported by more than max_corrupt clients, so by an honest one.
+        disputed: the other (reporter, dealer) pairs: one of the two lies.
+    """
+
+    __slots__ = ("disputed", "proven")
+
+    def __init__(self, unopened: Mapping[int, frozenset[int]], max_corrupt: int) -> None:
+        pairs = [(reporter, dealer) for reporter, dealers in sorted(unopened.items()) for dealer in sorted(dealers)]
+        counts = collections.Counter(dealer for _, dealer in pairs)
+        self.proven = frozenset(dealer for dealer, count in counts.items() if count > max_corrupt)
+        self.disputed = tuple(pair for pair in pairs if pair[1] not in self.proven)
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -70,7 +91,7 @@ class Recovery:
         survivors: frozenset[int],
         opened: Mapping[int, frozenset[int]],
         revealed: Mapping[int, Mapping[int, Share]],
-        suspects: tuple[ClientId, ...] = (),
+        reports: Reports,
     ) -> Recovery:
         """Sort the revealed shares by dealer and see that every secret the sum needs has enough of them.
 
@@ -82,7 +103,7 @@ class Recovery:
             survivors: whose inputs are in it.
             opened: for each survivor, the clients it masked towards.
             revealed: holder position -> dealer position -> share.
-            suspects: dealers whose boxes did not open in leg 2, named should their secrets be missing now.
+            reports: whose boxes did not open; a dealer short of shares is named only by what they prove.
 
         Raises:
             Unrecoverable: a secret has fewer shares than the threshold.
@@ -95,7 +116,9 @@ class Recovery:
         for dealer, held in shares.items():
             if len(held) < config.plan.threshold:
                 reason = f"{len(held)} shares of a secret of {invited[dealer]}, {config.plan.threshold} needed"
-                raise Unrecoverable(Rule.SECRET_MATCHES, reason, leg=Leg.UNMASK, suspects=suspects)
+                suspects = (invited[dealer],) if dealer in reports.proven else ()
+                disputes = tuple((invited[one], invited[other]) for one, other in reports.disputed if other == dealer)
+                raise Unrecoverable(Rule.SECRET_MATCHES, reason, leg=Leg.UNMASK, suspects=suspects, disputes=disputes)
         return cls(config, invited, joined, words, survivors, opened, shares)
 
     def run(self, *, executor: Executor | None = None, workers: int = 1) -> Aggregate:
@@ -106,22 +129,19 @@ class Recovery:
             workers: how many of them.
 
         Raises:
-            Unrecoverable: a secret could not be rebuilt; names the dealers at fault, or the suspected holders.
+            Unrecoverable: a secret could not be rebuilt; names the dealer where the shares prove its fault.
+            ConfigError: workers do not fit the executor; nothing was done.
         """
-        secrets, blamed = self._rebuild()
-        masks = self._masks(secrets)
-        while batch := tuple(itertools.islice(masks, _BATCH)):
-            masking.accumulate(
-                self.words,
-                plus=[key for key, sign in batch if sign < 0],
-                minus=[key for key, sign in batch if sign > 0],
-                executor=executor,
-                workers=workers,
-            )
-            for key, _ in batch:
-                key.wipe()
-        for secret in secrets.values():
-            secret.wipe()
+        masking.check_workers(executor, workers)
+        secrets: dict[int, Secret] = {}
+        try:
+            blamed = self._rebuild(secrets)
+            masks = self._masks(secrets)
+            while batch := tuple(itertools.islice(masks, _BATCH)):
+                self._remove(batch, executor, workers)
+        finally:
+            for secret in secrets.values():
+                secret.wipe()
         self.config.ring.reduce(self.words)
         return Aggregate(
             values=self.config.ring.center(self.words),
@@ -132,30 +152,42 @@ class Recovery:
             blamed=blamed,
         )
 
+    def _remove(self, batch: Sequence[tuple[Secret, int]], executor: Executor | None, workers: int) -> None:
+        masking.accumulate(
+            self.words,
+            plus=[key for key, sign in batch if sign < 0],
+            minus=[key for key, sign in batch if sign > 0],
+            executor=executor,
+            workers=workers,
+        )
+        for key, _ in batch:
+            key.wipe()
+
     def _names(self, positions: Mapping[int, object] | frozenset[int]) -> tuple[ClientId, ...]:
         return tuple(self.invited[position] for position in sorted(positions))
 
     # Rebuilding secrets.
 
-    def _rebuild(self) -> tuple[dict[int, Secret], tuple[Blame, ...]]:
-        """Rebuild every secret, most of them in one batch for each set of holders.
+    def _rebuild(self, secrets: dict[int, Secret]) -> tuple[Blame, ...]:
+        """Rebuild every secret into `secrets`, most of them in one batch for each set of holders.
 
         A secret whose first shares fail its check is recovered past the wrong ones on its own. The holders it names
         are distrusted from then on, so one liar costs one slow recovery, not one for each dealer.
         """
         distrust: collections.Counter[int] = collections.Counter()
-        secrets: dict[int, Secret] = {}
         blamed: list[Blame] = []
         pending = list(self.shares)
         while pending:
-            secrets |= self._rebuild_batch(pending, distrust)
+            secrets.update(self._rebuild_batch(pending, distrust))
             pending = [dealer for dealer in pending if dealer not in secrets]
             if pending:
                 dealer = pending[0]
                 secrets[dealer], liars = self._rebuild_past_liars(dealer, distrust)
-                blamed += [self._blame(liar, dealer) for liar in liars]
                 distrust.update(liars)
-        return secrets, tuple(blamed)
+                # Beyond half the spare shares, holders who collude can bend the polynomial around honest ones.
+                if len(liars) <= self._spare(dealer) // 2:
+                    blamed += [self._blame(liar, dealer) for liar in liars]
+        return tuple(blamed)
 
     def _rebuild_batch(self, dealers: list[int], distrust: collections.Counter[int]) -> dict[int, Secret]:
         """Rebuild what verifies from the t least distrusted shares of each dealer."""
@@ -185,6 +217,9 @@ class Recovery:
             raise self._unrecoverable(dealer, found)
         return found.secret, [x - 1 for x in found.bad_holders]
 
+    def _spare(self, dealer: int) -> int:
+        return len(self.shares[dealer]) - self.config.plan.threshold
+
     def _blame(self, holder: int, dealer: int) -> Blame:
         return Blame(rule=Rule.SHARE_CONSISTENT, holder=self.invited[holder], dealer=self.invited[dealer])
 
@@ -193,10 +228,12 @@ class Recovery:
 
         Colluding holders can bend their shares until t + 1 agree on a secret the dealer never shared: t - 1 honest
         ones and two of theirs are enough. With t + max_corrupt agreeing, t of them are honest, and they had their
-        shares from the dealer.
+        shares from the dealer. And where max_corrupt wrong shares are at most half the spare ones, they could not
+        have kept an honest dealer's secret from being found.
         """
         name, plan = self.invited[dealer], self.config.plan
-        certain = found.dealer_at_fault and found.agreeing >= plan.threshold + plan.max_corrupt
+        agreed = found.dealer_at_fault and found.agreeing >= plan.threshold + plan.max_corrupt
+        certain = agreed or plan.max_corrupt <= self._spare(dealer) // 2
         fault = "what it shared is not what it advertised" if certain else "too many shares are wrong to tell whose"
         suspects = (name,) if certain else ()
         reason = f"a secret of {name} does not verify: {fault}"

@@ -2,8 +2,9 @@
 
     CollectingAdverts -> CollectingShares -> CollectingInputs -> CollectingSignatures -> CollectingUnmaskShares
 
-Promise: one bad client never moves the others. `receive` either admits a message whole or raises a `RemoteError` and
-leaves the phase as it was; only `close` ends a leg, and only a leg closed below its floor ends the round. Inputs go
+Promise: a bad message moves nobody else. `receive` either admits a message whole or raises a `RemoteError` and leaves
+the sum as it was; only `close` ends a leg, and only a leg closed below its floor ends the round. (A client can still
+end a round by good messages with bad contents; docs/protocol.md, section 11, says how, and who is named.) Inputs go
 into one accumulator as they arrive, so memory does not grow with the number of clients.
 
 Nothing here does I/O or owns a clock: when to close a leg is the caller's decision.
@@ -11,15 +12,14 @@ Nothing here does I/O or owns a clock: when to close a leg is the caller's decis
 
 from __future__ import annotations
 
-import collections
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from secagg.config import RoundConfig
-from secagg.errors import RemoteError, TooFewClients, Unexpected, Violation
+from secagg.errors import RemoteError, StorageError, TooFewClients, Unexpected, Violation
 from secagg.identity import Directory
 from secagg.pairwise import checks
 from secagg.pairwise.keys import Endpoint
@@ -35,7 +35,7 @@ from secagg.pairwise.messages import (
     UnmaskShares,
 )
 from secagg.pairwise.phase import Phase
-from secagg.pairwise.recover import Recovery
+from secagg.pairwise.recover import Recovery, Reports
 from secagg.pairwise.roster import Joined, joined, roster_of
 from secagg.rules import Rule
 from secagg.store import Spool
@@ -216,15 +216,19 @@ class CollectingInputs(Phase):
             spool.append(position, tail)
             self._open[position] = (expected + 1, unopened)
             return
-        self._count(position, unopened, (*spool.take(position), tail))
-
-    def _count(self, position: int, unopened: frozenset[int], chunks: Iterable[bytes | memoryview]) -> None:
-        config = self._desk.config
-        for index, chunk in enumerate(chunks):
-            start, stop = config.chunk_range(index)
-            config.ring.add_packed(self._accumulator[start:stop], chunk)
+        self._add((*spool.take(position), tail))
         self._open.pop(position, None)
         self._counted[position] = unopened
+
+    def _add(self, chunks: Sequence[bytes | memoryview]) -> None:
+        """Add a whole input to the sum, or, where the spool does not give back what it took, nothing at all."""
+        config = self._desk.config
+        ranges = [config.chunk_range(index) for index in range(config.chunks)]
+        sizes = [config.ring.packed_size(stop - start) for start, stop in ranges]
+        if [len(chunk) for chunk in chunks] != sizes:
+            raise StorageError(f"the spool gave back {len(chunks) - 1} chunks that are not the ones it was given")
+        for (start, stop), chunk in zip(ranges, chunks, strict=True):
+            config.ring.add_packed(self._accumulator[start:stop], chunk)
 
     def close(self) -> tuple[CollectingSignatures, SurvivorSet]:
         """End the leg: the survivors are the clients whose input counts.
@@ -234,12 +238,18 @@ class CollectingInputs(Phase):
         """
         with self._answering():
             desk, floor = self._desk, self._desk.config.plan.min_survivors
-            suspects = tuple(desk.invited[position] for position in _suspects(self._reports))
+            reports = Reports(self._reports, desk.config.plan.max_corrupt)
             if len(self._counted) < floor:
-                raise TooFewClients(Leg.MASK, got=len(self._counted), need=floor, suspects=suspects)
+                raise TooFewClients(
+                    Leg.MASK,
+                    got=len(self._counted),
+                    need=floor,
+                    suspects=desk.names(reports.proven),
+                    disputes=tuple((desk.invited[one], desk.invited[other]) for one, other in reports.disputed),
+                )
             survivors = frozenset(self._counted)
             opened = {position: self._inboxes[position] - unopened for position, unopened in self._counted.items()}
-            sums = MaskedSum(self._accumulator, survivors, opened, suspects)
+            sums = MaskedSum(self._accumulator, survivors, opened, reports)
             message = SurvivorSet(survivors=pack_positions(survivors, desk.config.plan.clients))
             return CollectingSignatures(desk, self._joined, sums), message
 
@@ -252,13 +262,13 @@ class MaskedSum:
         words: the accumulator, ring words not yet reduced.
         survivors: whose inputs are in it.
         opened: for each survivor, the clients it masks towards.
-        suspects: dealers whose boxes did not open, the most reported first.
+        reports: whose boxes did not open for whom.
     """
 
     words: npt.NDArray[np.unsignedinteger]
     survivors: frozenset[int]
     opened: dict[int, frozenset[int]]
-    suspects: tuple[ClientId, ...]
+    reports: Reports
 
 
 class CollectingSignatures(Phase):
@@ -372,7 +382,7 @@ class CollectingUnmaskShares(Phase):
                 survivors=self._sums.survivors,
                 opened=self._sums.opened,
                 revealed=self._revealed,
-                suspects=self._sums.suspects,
+                reports=self._sums.reports,
             )
 
 
@@ -380,9 +390,3 @@ def _expect(position: int, missing: frozenset[int]) -> None:
     """Refuse a client that has answered this leg, or has no part in it."""
     if position not in missing:
         raise Unexpected(Rule.WIRE_ORDER, expected="no further message of this leg", got="one more")
-
-
-def _suspects(reports: dict[int, frozenset[int]]) -> list[int]:
-    """Dealers whose boxes did not open, the most reported first."""
-    counts = collections.Counter(dealer for reported in reports.values() for dealer in reported)
-    return [dealer for dealer, _ in counts.most_common()]

@@ -30,6 +30,7 @@ CHANNEL_TAG: Final = _label("channel/tag")
 SELF_MASK: Final = _label("expand/self-mask")
 GRAPH: Final = _label("expand/graph")
 STORE_RECORD: Final = _label("store/record")
+STORE_HEADER: Final = _label("store/header")
 
 # Hashes and commitments.
 CONFIG_DIGEST: Final = _label("hash/config")

@@ -14,19 +14,23 @@ from typing import Final
 from secagg import wire
 from secagg.config import Summable, instructions_digest
 from secagg.errors import (
+    ConfigError,
     Malformed,
     MisuseError,
     RemoteError,
+    SecAggError,
     StorageError,
     Unauthentic,
     Unexpected,
     Violation,
+    detached,
 )
 from secagg.identity import Directory, Identity, client_id
 from secagg.pairwise import checks
 from secagg.pairwise import client as phases
 from secagg.pairwise.channel import TAG_SIZE, Channel, Direction
 from secagg.pairwise.messages import (
+    FROM_SERVER,
     MAX_OFFER_SIZE,
     NAMES,
     Inbox,
@@ -44,7 +48,7 @@ from secagg.primitives.kdf import digest
 from secagg.primitives.secret import Secret
 from secagg.primitives.suite import ROUND_SECRET_SIZE
 from secagg.round.events import Events, Failed, Finished, NeedInput, Send
-from secagg.round.journal import Journal, Kind, answer_digest
+from secagg.round.journal import Entry, Journal, Kind, answer_digest
 from secagg.rules import Rule
 from secagg.store import MemoryStore, RoundStore
 from secagg.types import SERVER, Leg, system_entropy
@@ -57,6 +61,8 @@ _LEGS: Final[Mapping[type[Phase], tuple[Leg, type[wire.Message]]]] = {
     phases.AwaitingSurvivors: (Leg.MASK, SurvivorSet),
     phases.AwaitingUnmask: (Leg.CONFIRM, UnmaskRequest),
 }
+
+_LATER: Final = tuple(kind for kind in FROM_SERVER if kind is not RoundOffer)
 
 
 class ClientRound:
@@ -134,8 +140,9 @@ class ClientRound:
         Raises:
             MisuseError: the round is closed, or its store holds a round that was not resumed.
             StorageError: the record could not be written; nothing was answered and the round is closed.
+            InputError: the inbox is open and the input provided earlier is unfit; provide another.
         """
-        request = digest(labels.MESSAGE_DIGEST, data)
+        request = digest(labels.MESSAGE_DIGEST, data) if len(data) <= self._size_limit else b""
         if (answer := self._answers.get(request)) is not None:
             return answer
         self._require_open()
@@ -146,7 +153,7 @@ class ClientRound:
             return self._take(data, request)
         except RemoteError as error:
             self._close("it refused a message of the server")
-            return (Failed(error.located(leg=leg)),)
+            return (Failed(detached(error).located(leg=leg)),)
         except StorageError:
             self._close("its record could not be written")
             raise
@@ -177,15 +184,17 @@ class ClientRound:
 
         Raises:
             MisuseError: the round has begun.
-            StorageError: the record does not replay to what it says was answered.
+            StorageError: the record cannot be read, or does not replay to what it says was answered. It is left as
+                it is: a wrong key or argument can be put right, and `erase` of the store gives the round up.
         """
         if self._phase is not None or self._closed:
             raise MisuseError("resume() comes first, before any message")
+        entries = self._journal.entries()
         try:
-            return self._replay()
-        except (RemoteError, StorageError) as error:
-            self._close("its record does not replay")
-            raise StorageError("the record does not replay: it was changed, or this client is another") from error
+            return self._replay(entries)
+        except SecAggError as error:
+            self._forget("its record does not replay")
+            raise StorageError(f"the record does not replay: {detached(error)}") from None
 
     def abort(self) -> None:
         """Leave the round: wipe every secret and erase the record. Leaving twice is harmless."""
@@ -310,12 +319,15 @@ class ClientRound:
             for index, chunk in enumerate(chunks):
                 chunk[-TAG_SIZE:] = self._tag(MaskedInput.KIND, memoryview(chunk)[:-TAG_SIZE], index)
             self._journal.write(Kind.MASKED, b"".join(chunks) if self._keep_input else b"")
-        except StorageError:
-            self._close("its record could not be written")
+        except (ConfigError, MisuseError):
+            raise  # the caller's mistake: the phase still waits for a right input
+        except BaseException:
+            self._close("its input could not be masked and recorded")
             raise
-        events: Events = tuple(Send(None, chunk) for chunk in chunks)
-        self._answers[self._inbox_request] = events if self._keep_input else None
-        return events
+        # What is kept for a repeat is a copy: the caller may reuse the buffers it was handed.
+        kept = tuple(Send(None, bytes(chunk)) for chunk in chunks) if self._keep_input else None
+        self._answers[self._inbox_request] = kept
+        return tuple(Send(None, chunk) for chunk in chunks)
 
     def _fronts(self, phase: phases.AwaitingInput) -> list[bytes]:
         """Header and body of each chunk's message; the packed words are written behind them."""
@@ -339,11 +351,11 @@ class ClientRound:
 
     # How a round ends, and how it is found again.
 
-    def _replay(self) -> Events:
+    def _replay(self, entries: tuple[Entry, ...]) -> Events:
         events: Events = ()
         root: Secret | None = None
         recorded = True
-        for kind, payload in self._journal.entries():
+        for kind, payload in entries:
             if kind is Kind.SECRET:
                 root = Secret(payload)
             elif kind is Kind.REQUEST:
@@ -395,6 +407,12 @@ class ClientRound:
             start = stop
         return chunks
 
+    @property
+    def _size_limit(self) -> int:
+        """The longest message this client would read now; nothing longer is even hashed."""
+        config = None if self._seat is None else self._seat.config
+        return MAX_OFFER_SIZE if config is None else max(max_size(kind, config) for kind in _LATER)
+
     def _require_open(self) -> None:
         if self._closed:
             raise MisuseError(f"the round is closed for {self.client}: {self._closed}")
@@ -412,6 +430,11 @@ class ClientRound:
         self._journal.erase()
 
     def _close(self, reason: str) -> None:
+        self._forget(reason)
+        self._journal.erase()
+
+    def _forget(self, reason: str) -> None:
+        """Wipe every secret in memory; the record is its caller's to erase or keep."""
         self._closed = reason
         self._answers.clear()
         self._source = None
@@ -421,4 +444,3 @@ class ClientRound:
         for secret in (self._root, self._channel):
             if secret is not None:
                 secret.wipe()
-        self._journal.erase()

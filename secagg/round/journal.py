@@ -34,6 +34,9 @@ class Entry(NamedTuple):
     kind: Kind
     payload: bytes
 
+    def __repr__(self) -> str:
+        return f"<{self.kind.name} of {len(self.payload)} bytes>"
+
 
 class Journal:
     """The typed face of a `RoundStore`."""

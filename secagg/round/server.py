@@ -22,9 +22,11 @@ from secagg.errors import (
     MisuseError,
     RemoteError,
     RoundAborted,
+    StorageError,
     Unauthentic,
     Unexpected,
     Violation,
+    detached,
 )
 from secagg.identity import Directory
 from secagg.pairwise import server as phases
@@ -62,6 +64,8 @@ _LEGS: Final[Mapping[type[Phase], tuple[Leg, type[wire.Message]]]] = {
 class ServerRound:
     """The server's part in one round.
 
+    `rejected` keeps the first refusal of each invited client and rule, `rejections` counts them all.
+
     Args:
         config: the round, as `RoundConfig.create` wrote it.
         invited: the invited clients' names, in any order.
@@ -89,6 +93,8 @@ class ServerRound:
         self.config = config
         self.invited = names
         self.rejected: list[Rejected] = []
+        self.rejections = 0
+        self._refused: set[tuple[str, Rule]] = set()
         self._positions = {name: position for position, name in enumerate(names)}
         self._spool: Spool = MemorySpool() if spool is None else spool
         self._phase: Phase | None = phases.CollectingAdverts(phases.Desk(config, names, directory))
@@ -147,14 +153,19 @@ class ServerRound:
         """Take one message of a client, named by the transport that authenticated it.
 
         Returns:
-            Nothing where it was admitted, else `Rejected` with the rule it broke; the round is as it was.
+            Nothing where it was admitted, else `Rejected` with the rule it broke. The round is as it was, but for one
+            rule: a client whose inbox conflicts with a counted one is barred from the sum (`inbox-conflict`).
+
+        Raises:
+            StorageError: the spool lost a chunk or could not keep one; the round has failed.
         """
         try:
             self._take(sender, data)
         except RemoteError as error:
-            rejected = Rejected(sender, error.located(peer=sender, leg=self.leg))
-            self.rejected.append(rejected)
-            return (rejected,)
+            return (self._reject(sender, error),)
+        except StorageError as error:
+            self._fail(RoundAborted(self.leg, f"the spool failed: {error}"))
+            raise
         return ()
 
     def close_leg(self) -> Events:
@@ -182,15 +193,16 @@ class ServerRound:
 
         Raises:
             MisuseError: not every leg is closed, or it was called before.
+            ConfigError: workers do not fit the executor; call again with right ones.
         """
         if self._recovery is None:
             raise MisuseError("nothing to recover: close every leg first; a round is recovered once")
-        recovery, self._recovery = self._recovery, None
         try:
-            self._outcome = Finished(recovery.run(executor=executor, workers=workers))
+            aggregate = self._recovery.run(executor=executor, workers=workers)
         except RoundAborted as error:
             return self._fail(error)
-        return (self._outcome,)
+        self._end(Finished(aggregate))
+        return (Finished(aggregate),)
 
     def abort(self, reason: str) -> Events:
         """End the round without a sum; clients learn of it from the driver, or by silence."""
@@ -200,6 +212,15 @@ class ServerRound:
         return f"<ServerRound {self.config.round}, {self.leg.name.lower()}{', over' if self._outcome else ''}>"
 
     # How a message is admitted.
+
+    def _reject(self, sender: str, error: RemoteError) -> Rejected:
+        """Count every refusal and keep the first of each client and rule: a client cannot fill the server's memory."""
+        rejected = Rejected(sender, detached(error).located(peer=sender, leg=self.leg))
+        self.rejections += 1
+        if sender in self._positions and (sender, error.rule) not in self._refused:
+            self._refused.add((sender, error.rule))
+            self.rejected.append(rejected)
+        return rejected
 
     def _take(self, sender: str, data: bytes) -> None:
         position = self._positions.get(ClientId(sender))
@@ -278,9 +299,16 @@ class ServerRound:
     def _fail(self, error: RoundAborted) -> Events:
         if self._phase is not None:
             self._phase.abandon()
-        self._phase, self._recovery = None, None
-        self._outcome = Failed(error)
-        return (self._outcome,)
+        self._end(Failed(detached(error)))
+        return (Failed(error),)
+
+    def _end(self, outcome: Finished | Failed) -> None:
+        """Keep the outcome, and nothing that could still speak."""
+        self._phase, self._recovery, self._outcome = None, None, outcome
+        self._private.wipe()
+        for channel in self._channels.values():
+            channel.wipe()
+        self._channels.clear()
 
     def _open_channels(self, phase: phases.CollectingShares) -> None:
         for position in phase.missing:
