@@ -83,9 +83,9 @@ class Cost:
         payload_bytes: of one client's uplink, the packed input alone.
         client: the work of one client.
         server: the server's work while nobody is missing.
-        server_worst: no plan's round asks more of the server than this, with up to max_dropped clients falling silent
-            once others have masked towards them. On the complete graph it is reached; on a k-regular one it counts
-            every neighbor of a dropped client as a survivor.
+        server_worst: a bound on the server's work with up to max_dropped clients falling silent at any point. On the
+            complete graph it is reached, by clients that fall silent once the others have masked towards them; on a
+            k-regular one it counts every neighbor of a dropped client as a survivor.
     """
 
     clients: int

@@ -45,6 +45,7 @@ class LiveScreen:
         self._console = console
         self._spinner = Spinner("line", style="bold")
         self._quality_name = ""
+        self._rounds = 0
         self._legs_played: tuple[Leg, ...] = ()
         self._rows: list[Row] = []
         self._open: Row | None = None
@@ -63,6 +64,7 @@ class LiveScreen:
     def opened(self, federation: Federation) -> None:
         """Print the opening and start the table."""
         self._quality_name = federation.task.quality_name
+        self._rounds = federation.settings.rounds
         legs = (leg for leg in Leg if leg >= Leg.ADVERTISE)
         self._legs_played = tuple(leg for leg in legs if leg is not Leg.CONFIRM or federation.plan.quorum)
         first, *others = opening(federation)
@@ -83,7 +85,8 @@ class LiveScreen:
         self._rows.append(_row(record.scheduled, end, record.legs, quality))
         self._open = None
         self._reports = []
-        self._spinner.update(text=f"round {record.scheduled.number + 1}: clients train")
+        following = record.scheduled.number + 1
+        self._spinner.update(text=f"round {following}: clients train" if following <= self._rounds else "")
 
     def comparing(self, what: str) -> None:
         """Say what is computed now."""

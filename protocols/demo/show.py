@@ -25,6 +25,7 @@ from protocols.simulate import LegReport
 WIDTH: Final = 78
 _INDENT: Final = "  "
 _STRIP: Final = 64
+_MOST_NAMES: Final = 12
 _UNITS: Final = ("bytes", "kB", "MB", "GB", "TB")
 
 
@@ -191,7 +192,9 @@ def _dropped(outcome: Outcome) -> Section:
     by_leg = ", ".join(f"{legs[leg]} before {leg}" for leg in DROP_LEGS)
     late = f"Those that left before {DROP_LEGS[-1]} had sent their input, and it counts."
     last = outcome.records[-1].scheduled
-    names = ", ".join(f"{client} ({leg})" for client, leg in sorted(last.dropping.items()))
+    gone = [f"{client} ({leg})" for client, leg in sorted(last.dropping.items())]
+    more = [f"and {len(gone) - _MOST_NAMES} more"] if len(gone) > _MOST_NAMES else []
+    names = ", ".join(gone[:_MOST_NAMES] + more)
     return Section(
         heading=f"Who dropped out: {outcome.dropped_total} of {sum(len(r.scheduled.invited) for r in outcome.records)}",
         lines=(
