@@ -2,5 +2,5 @@
 
 Promise: everything here runs on numpy and the core's own dependencies, and nothing here is secret. `task` says what a
 training task is, `flights` and `digits` are the two tasks, `training_plain` is the loop with the way of summing as an
-argument. This package knows no secure aggregation; the command line passes the masked sum in.
+argument; `secure` is the one module that joins it with masked sums, and the others know nothing of them.
 """

@@ -29,13 +29,17 @@ SHARE_LABELS: Final = (MASK_KEY_SHARE, SELF_MASK_SEED_SHARE)
 MAX_CONFIG_SIZE: Final = 512
 BOX_SIZE: Final = len(SHARE_LABELS) * (1 + SHARE_SIZE) + TAG_SIZE
 
+EncodedConfig = Annotated[bytes, msgspec.Meta(max_length=MAX_CONFIG_SIZE)]
+Names = Annotated[list[Name], msgspec.Meta(max_length=MAX_CLIENTS)]
+ChunkNumber = Annotated[int, msgspec.Meta(ge=0, lt=MAX_LENGTH // CHUNK_GRAIN)]
+
 
 class RoundOffer(Message, frozen=True):
     """Server to client: the round's config, canonically encoded, everyone it invites, and its channel key."""
 
     KIND = 1
-    config: Annotated[bytes, msgspec.Meta(max_length=MAX_CONFIG_SIZE)]
-    invited: Annotated[list[Name], msgspec.Meta(max_length=MAX_CLIENTS)]
+    config: EncodedConfig
+    invited: Names
     server_key: PublicKey
 
 
@@ -79,7 +83,7 @@ class MaskedInput(Message, frozen=True):
     """
 
     KIND = 6
-    chunk: Annotated[int, msgspec.Meta(ge=0, lt=MAX_LENGTH // CHUNK_GRAIN)]
+    chunk: ChunkNumber
     unopened: Bitmap
 
 

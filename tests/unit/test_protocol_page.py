@@ -287,6 +287,7 @@ DERIVED: dict[str, tuple[bytes, bytes | None]] = {
     ),
     "expand/graph": (GRAPH_SEED, None),
     "store/record": (STORE_KEY, None),
+    "store/header": (STORE_KEY, None),
 }
 
 
@@ -310,9 +311,10 @@ def test_key(row: list[str], tmp_path: Path) -> None:
     elif row[0] == "expand/graph":
         first = graph._words(GRAPH_SEED, 3)
         ours, theirs = stream(ours, 24), b"".join(struct.pack("<Q", next(first)) for _ in range(3))
-    elif row[0] == "store/record":
+    elif row[0] in ("store/record", "store/header"):
         records = store.FileStore(tmp_path, key=Secret(STORE_KEY))
-        theirs = records._record_key("open-round", FILE_SALT).reveal()
+        label = {"store/record": labels.STORE_RECORD, "store/header": labels.STORE_HEADER}[row[0]]
+        theirs = records._key_for(label, "open-round", FILE_SALT).reveal()
     assert ours == theirs
 
 
