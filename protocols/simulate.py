@@ -235,7 +235,7 @@ class _Table:
             self._faults[fault.client].append(fault)
         self._watch = watch
         self._tap = tap
-        self._held: list[tuple[str, bytes]] = []
+        self._held: list[tuple[str, Leg, bytes]] = []
         self.legs: list[LegReport] = []
         self.refused: dict[str, RemoteError] = {}
         self.uplink: dict[str, int] = collections.Counter()
@@ -247,8 +247,8 @@ class _Table:
             self._raise_if_failed(events)
             self._play_leg([event for event in events if isinstance(event, Send)])
             events = self._server.close_leg()
-            for name, data in self._held:
-                self._server.receive(name, data)
+            for name, leg, data in self._held:
+                self._reach(name, leg, data)
             self._held.clear()
         outcome = self._server.recover(executor, workers=workers)
         self._raise_if_failed(outcome)
@@ -294,10 +294,13 @@ class _Table:
         self.uplink[name] += len(data)
         for fault in self._faults[name]:
             if fault.leg is leg and fault.kind is FaultKind.LATE:
-                self._held.append((name, data))
+                self._held.append((name, leg, data))
                 return
             if fault.leg is leg and fault.kind is FaultKind.CORRUPT:
                 data = flip(data, fault.bit)
+        self._reach(name, leg, data)
+
+    def _reach(self, name: str, leg: Leg, data: bytes) -> None:
         if self._tap is not None:
             self._tap(name, leg, data)
         self._server.receive(name, data)

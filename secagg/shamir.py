@@ -241,7 +241,9 @@ def _judge(points: Integers, threshold: int, attempts: Iterator[_Attempt]) -> Re
         attempt = next(attempts, None)
         if attempt is None:
             break
-        best = max(best, attempt, key=_rank)
+        worse, best = sorted((attempt, best), key=_rank)
+        if worse.secret is not None:
+            worse.secret.wipe()
     agreeing = int(best.agrees.sum())
     if best.secret is None:
         return Recovery(secret=None, bad_holders=(), dealer_at_fault=agreeing > threshold, agreeing=agreeing)

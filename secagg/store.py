@@ -138,6 +138,7 @@ class FileStore:
             path.unlink(missing_ok=True)
             self._sync_directory()
         except OSError as error:
+            self._known.pop(_OPEN_ROUND, None)
             raise StorageError(f"{path} cannot be erased") from error
         self._known[_OPEN_ROUND] = 0
 

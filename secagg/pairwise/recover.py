@@ -181,7 +181,7 @@ class Recovery:
             secrets.update(self._rebuild_batch(pending, distrust))
             pending = [dealer for dealer in pending if dealer not in secrets]
             if pending:
-                dealer = pending[0]
+                dealer = pending.pop(0)
                 secrets[dealer], liars = self._rebuild_past_liars(dealer, distrust)
                 distrust.update(liars)
                 # Beyond half the spare shares, holders who collude can bend the polynomial around honest ones.
@@ -199,8 +199,13 @@ class Recovery:
         for holders, group in groups.items():
             values = np.stack([[self.shares[dealer][holder] for holder in holders] for dealer in group])
             recovered = shamir.recover_many(values, np.asarray(holders, dtype=np.int64) + 1)
-            candidates = zip(group, recovered, strict=True)
-            secrets |= {dealer: secret for dealer, secret in candidates if secret and self._verifies(dealer, secret)}
+            for dealer, secret in zip(group, recovered, strict=True):
+                if secret is None:
+                    continue
+                if self._verifies(dealer, secret):
+                    secrets[dealer] = secret
+                else:
+                    secret.wipe()  # a wrong share away from the right one is too near
         return secrets
 
     def _rebuild_past_liars(self, dealer: int, distrust: collections.Counter[int]) -> tuple[Secret, list[int]]:

@@ -201,8 +201,7 @@ class ServerRound:
             aggregate = self._recovery.run(executor=executor, workers=workers)
         except RoundAborted as error:
             return self._fail(error)
-        self._end(Finished(aggregate))
-        return (Finished(aggregate),)
+        return self._end(Finished(aggregate))
 
     def abort(self, reason: str) -> Events:
         """End the round without a sum; clients learn of it from the driver, or by silence."""
@@ -299,16 +298,16 @@ class ServerRound:
     def _fail(self, error: RoundAborted) -> Events:
         if self._phase is not None:
             self._phase.abandon()
-        self._end(Failed(detached(error)))
-        return (Failed(error),)
+        return self._end(Failed(detached(error)))
 
-    def _end(self, outcome: Finished | Failed) -> None:
+    def _end(self, outcome: Finished | Failed) -> Events:
         """Keep the outcome, and nothing that could still speak."""
         self._phase, self._recovery, self._outcome = None, None, outcome
         self._private.wipe()
         for channel in self._channels.values():
             channel.wipe()
         self._channels.clear()
+        return (outcome,)
 
     def _open_channels(self, phase: phases.CollectingShares) -> None:
         for position in phase.missing:
