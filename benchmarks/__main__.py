@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 CASES: Mapping[str, str] = {
     "kernel": "masks: expand and accumulate against raw AES-128-CTR, two threads, memory of masking an input",
     "shamir": "shares: split 500-of-1000, decode, recover 1000 secrets, recover past lying holders",
+    "noise": "noise: exact discrete Gaussian and Skellam samples, narrow and wide, and building their tables",
+    "rotation": "rotation: 2^20 coordinates and lengths next to it, both float types, there and back",
 }
 
 _ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")

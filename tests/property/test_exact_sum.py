@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,20 +25,13 @@ from secagg.testing.plans import small_regular_plan
 from secagg.testing.strategies import Case, Schedule, silent_before
 from secagg.testing.table import Table, client_names
 from secagg.types import Adversary, Leg
+from tests.support.whitebox import reachable_from
 
 unhurried = settings(deadline=None)
 
 
-def table_of(case: Case, **changes: object) -> Table:
-    return Table(case.plan, case.inputs, bits=case.bits, **changes)  # type: ignore[arg-type]  # Table's own keywords
-
-
-def same(one: Aggregate, other: Aggregate) -> bool:
-    return np.array_equal(one.values, other.values) and (one.survivors, one.joined, one.blamed) == (
-        other.survivors,
-        other.joined,
-        other.blamed,
-    )
+def table_of(case: Case, **changes: Any) -> Table:
+    return Table(case.plan, case.inputs, bits=case.bits, **changes)
 
 
 def assert_exact(case: Case, total: Aggregate) -> None:
@@ -94,7 +87,7 @@ def test_large_rounds_with_drop_outs_at_every_leg_are_exact(plan: Plan, bits: in
     assert_exact(case, table_of(case).finish(case.schedule))
 
 
-@settings(unhurried, max_examples=8)
+@settings(unhurried, max_examples=25)
 @given(
     strategies.rounds(
         plans=strategies.active_plans(max_clients=4) | strategies.regular_plans(max_clients=4),
@@ -103,6 +96,18 @@ def test_large_rounds_with_drop_outs_at_every_leg_are_exact(plan: Plan, bits: in
 )
 def test_inputs_of_several_chunks_are_exact(case: Case) -> None:
     assert_exact(case, table_of(case).finish(case.schedule))
+
+
+def test_chunks_of_several_clients_may_arrive_interleaved() -> None:
+    case = a_case(Plan.find(clients=4, max_dropped=1, max_corrupt=0), bits=33, length=2 * CHUNK_GRAIN + 1, schedule={})
+    table = table_of(case)
+    table.advance(Leg.MASK)
+    uploads = [[(name, chunk) for chunk in table.deliver(name)] for name in case.names]
+    for turn in zip(*uploads, strict=True):
+        for name, chunk in turn:
+            assert table.submit(name, chunk) == ()
+    table.close()
+    assert_exact(case, table.finish())
 
 
 def test_an_upload_without_its_last_chunk_is_a_drop_out() -> None:
@@ -236,20 +241,6 @@ def assert_nothing_released(table: Table, case: Case) -> None:
     assert not server.ready
     arrays = [thing for thing in reachable_from(server) if isinstance(thing, np.ndarray)]
     assert not [array for array in arrays if array.size >= case.inputs.shape[1]]
-
-
-def reachable_from(root: object) -> list[object]:
-    """Everything an object holds, classes and modules left out: code is no value."""
-    seen = {id(root): root}
-    stack = [root]
-    while stack:
-        for child in gc.get_referents(stack.pop()):
-            if id(child) not in seen and not isinstance(child, type) and hasattr(type(child), "__module__"):
-                if type(child).__name__ in {"module", "function", "builtin_function_or_method", "frame", "traceback"}:
-                    continue
-                seen[id(child)] = child
-                stack.append(child)
-    return list(seen.values())
 
 
 def test_below_the_threshold_no_client_that_was_not_asked_says_anything() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from secagg.errors import MisuseError, RemoteError
 from secagg.pairwise import client as phases
@@ -27,7 +27,7 @@ from secagg.shamir import SHARE_SIZE
 from secagg.store import MemoryStore
 from secagg.testing.plans import UncertifiedPlan
 from secagg.testing.table import Table, client_names
-from secagg.types import Adversary
+from secagg.types import Adversary, Leg
 from secagg.wire import Message
 from tests.support.liars import MASK_KEY, SEED, LyingClient, LyingServer, box_content
 
@@ -70,9 +70,7 @@ class Interrogation:
         self.honest = frozenset(range(plan.clients)) - colluders
         table = small_table(plan)
         self.server = LyingServer(table)
-        self.server.advertise()
-        self.server.share()
-        self.server.deliver_boxes()
+        self.server.play(Leg.MASK)
         self.clients = {position: table.clients[name] for position, name in enumerate(table.names)}
         self.liars = {position: LyingClient(table, table.names[position]) for position in colluders}
 
@@ -240,6 +238,19 @@ def test_no_split_makes_honest_clients_unmask_two_survivor_sets(plan: Plan) -> N
     assert some_unmask
 
 
+@pytest.mark.parametrize("plan", [plan for plan in certified_plans() if plan.clients < 5], ids=numbers)
+def test_a_signature_on_another_survivor_set_makes_up_for_none(plan: Plan) -> None:
+    """What the server has of clients it showed another set: their genuine signatures, on that."""
+    asked = played_by(plan)
+    everyone = frozenset(range(plan.clients))
+    for position, signer in itertools.permutations(sorted(everyone), 2):
+        for other in subsets(everyone):
+            elsewhere = asked.signature(signer, other)
+            if position in asked.honest and elsewhere is not None and other != everyone:
+                signatures = {one: asked.signature(one, everyone) or b"" for one in everyone} | {signer: elsewhere}
+                assert asked.shares_for(position, everyone, signatures) is None
+
+
 @pytest.mark.parametrize(
     "plan",
     [
@@ -292,10 +303,9 @@ class EquivocatingServer(RuleBasedStateMachine):
         self.table = small_table(LIARS_PLAN, stores=self.stores, keep_input=keep_input)
         self.server = LyingServer(self.table)
         self.helper = LyingClient(self.table, NAMES[COLLUDER])
-        self.told: list[bytes] = []
         self.shown: dict[int, Positions] = {}
         self.dealt: dict[int, dict[int, tuple[bytes, bytes]]] = {}
-        self.server.advertise()
+        self.server.play(Leg.ADVERTISE)
         self.server.tell(NAMES[COLLUDER], self.server.roster())
         for leg in range(legs):
             for client in HONEST:
@@ -338,10 +348,11 @@ class EquivocatingServer(RuleBasedStateMachine):
         """Any kind of message, whatever the client expects."""
         (self.show_a_roster, self.hand_out_boxes, self.name_survivors, self.ask_for_shares)[kind](client, chosen)
 
-    @precondition(lambda self: self.told)
     @rule(client=honest_clients, data=st.data())
     def repeat_something(self, client: int, data: st.DataObject) -> None:
-        self.hand(client, data.draw(st.sampled_from(self.told)))
+        self.hand(
+            client, data.draw(st.sampled_from(sorted({data for told in self.server.told.values() for data in told})))
+        )
 
     @rule(client=honest_clients)
     def stop_and_resume(self, client: int) -> None:
@@ -392,6 +403,10 @@ class EquivocatingServer(RuleBasedStateMachine):
                 assert pair[MASK_KEY] not in said or pair[SEED] not in said
 
     @invariant()
+    def clients_that_unmask_agree_on_the_survivors(self) -> None:
+        assert len({self.shown[client] for client in HONEST if client in self.server.revealed}) <= 1
+
+    @invariant()
     def the_adversary_never_holds_a_threshold_of_both_secrets(self) -> None:
         """Counted by an observer that sees everything; the helper holds a share of either secret it was dealt."""
         for target in HONEST:
@@ -406,9 +421,8 @@ class EquivocatingServer(RuleBasedStateMachine):
     # How it is done.
 
     def tell(self, client: int, message: Message) -> None:
-        self.told.append(self.server.envelope(NAMES[client], message))
         self.server.note_told(client, message)
-        self.hand(client, self.told[-1])
+        self.hand(client, self.server.envelope(NAMES[client], message))
 
     def hand(self, client: int, data: bytes) -> None:
         closed = self.table.clients[NAMES[client]].closed
@@ -434,5 +448,5 @@ class EquivocatingServer(RuleBasedStateMachine):
         return astray[dealer % len(astray)] if how == "astray" else bytes(BOX_SIZE)
 
 
-EquivocatingServer.TestCase.settings = settings(deadline=None, max_examples=300, stateful_step_count=25)
+EquivocatingServer.TestCase.settings = settings(deadline=None, max_examples=500, stateful_step_count=25)
 TestEquivocatingServer = EquivocatingServer.TestCase

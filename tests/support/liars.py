@@ -1,8 +1,7 @@
 """A server and clients that keep no rule but the arithmetic: whatever they say carries a tag that verifies.
 
     server = LyingServer(Table(plan, inputs))
-    server.advertise()                                             # honest so far
-    server.share()
+    server.play(Leg.SHARE)                                         # honest until everyone has answered leg 1
     server.tell("client-0001", server.inbox(1, dealers={0, 2}))    # from here on, each client hears what suits us
 
 `LyingServer` knows what a server knows: its channel key and all it ever heard. `LyingClient` knows what one client
@@ -17,6 +16,7 @@ from typing import Final
 import numpy as np
 
 from secagg import masking, shamir, wire
+from secagg.config import RoundConfig
 from secagg.pairwise import checks, keys
 from secagg.pairwise.channel import TAG_SIZE, Channel, Direction
 from secagg.pairwise.messages import (
@@ -42,7 +42,7 @@ from secagg.rules import Rule
 from secagg.shamir import SHARE_SIZE
 from secagg.testing.entropy import FixedEntropy
 from secagg.testing.table import Table
-from secagg.types import SERVER
+from secagg.types import SERVER, Leg
 
 MASK_KEY: Final = 0
 SEED: Final = 1
@@ -54,6 +54,10 @@ _KINDS: Final = {kind.KIND: kind for kind in FROM_CLIENT}
 class LyingServer:
     """A server that says anything to anyone and remembers all it hears.
 
+    Args:
+        table: the honest clients, and the channel key.
+        config: the round it talks about; the table's unless given.
+
     Attributes:
         adverts: position -> its advert.
         rosters: position -> the roster it was shown.
@@ -63,11 +67,12 @@ class LyingServer:
         signatures: position -> each signature it gave on a survivor set.
         revealed: holder -> dealer -> the share it revealed.
         heard: position -> every answer, as it came.
+        told: position -> everything it was handed.
     """
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, *, config: RoundConfig | None = None) -> None:
         self.table = table
-        self.config = table.config
+        self.config = config or table.config
         self.adverts: dict[int, KeyAdvert] = {}
         self.boxes: dict[tuple[int, int], bytes] = {}
         self.inboxes: dict[int, frozenset[int]] = {}
@@ -75,6 +80,8 @@ class LyingServer:
         self.signatures: dict[int, list[bytes]] = {}
         self.revealed: dict[int, dict[int, bytes]] = {}
         self.heard: dict[int, list[bytes]] = {}
+        self.told: dict[int, list[bytes]] = {}
+        self._played = Leg.OFFER
         self.rosters: dict[int, Roster] = {}
 
     # Saying things.
@@ -94,7 +101,9 @@ class LyingServer:
 
     def hand(self, name: str, data: bytes) -> list[wire.Message]:
         """Hand a client bytes, and return what it answers."""
-        return [self._note(self.table.names.index(name), answer) for answer in self.table.hand(name, data)]
+        position = self.table.names.index(name)
+        self.told.setdefault(position, []).append(data)
+        return [self._note(position, answer) for answer in self.table.hand(name, data)]
 
     def envelope(self, name: str, message: wire.Message) -> bytes:
         """The bytes of a message, under the tag this client expects."""
@@ -139,21 +148,34 @@ class LyingServer:
 
     # Honest stretches on the way to a lie.
 
-    def advertise(self) -> None:
-        """Make everyone the genuine offer."""
-        for name in self.table.names:
-            self.tell(name, self.offer())
+    def play(self, leg: Leg) -> None:
+        """Be honest until every client has answered `leg`."""
+        everyone = range(self.config.plan.clients)
+        for turn in (turn for turn in Leg if self._played < turn <= leg):
+            for position in everyone:
+                self.tell(self.table.names[position], self._honest_message(turn, position))
+            self._played = turn
 
-    def share(self) -> None:
-        """Show everyone the genuine roster."""
-        for name in self.table.names:
-            self.tell(name, self.roster())
+    def _honest_message(self, leg: Leg, position: int) -> wire.Message:
+        """What an honest server asks for the answer of a leg by, when nobody drops out."""
+        everyone = frozenset(range(self.config.plan.clients))
+        match leg:
+            case Leg.ADVERTISE:
+                return self.offer()
+            case Leg.SHARE:
+                return self.roster()
+            case Leg.MASK:
+                return self.inbox(position, everyone - {position})
+            case Leg.CONFIRM:
+                return self.survivor_set(everyone)
+            case _:
+                return self.unmask_request({signer: signed[0] for signer, signed in self.signatures.items()})
 
-    def deliver_boxes(self, without: Mapping[int, Collection[int]] | None = None) -> None:
-        """Hand everyone its inbox; `without` keeps the boxes of some dealers from some holders."""
+    def deliver_boxes(self, without: Mapping[int, Collection[int]]) -> None:
+        """Hand everyone its inbox, `without` the boxes of some dealers for some holders."""
         for position, name in enumerate(self.table.names):
-            missing = (without or {}).get(position, ())
-            self.tell(name, self.inbox(position, self.adverts.keys() - {position, *missing}))
+            self.tell(name, self.inbox(position, self.adverts.keys() - {position, *without.get(position, ())}))
+        self._played = Leg.MASK
 
     @property
     def joined(self) -> Joined:
@@ -280,6 +302,17 @@ class LyingClient:
         """Its genuine signature on any survivor set."""
         statement = checks.survivor_statement(self.digest, roster.digest, frozenset(survivors))
         return self.identity.sign(label=labels.SIGN_SURVIVORS, message=statement)
+
+    def deal(self, roster: Joined, *, threshold: int, secrets: tuple[bytes, bytes]) -> dict[int, tuple[bytes, bytes]]:
+        """Holder -> its shares of any two secrets in the place of its own, dealt by the book."""
+        holders = sorted(roster.adverts)
+        block = shamir.split(
+            [Secret(secret) for secret in secrets],
+            threshold=threshold,
+            xs=np.asarray(holders, dtype=np.int64) + 1,
+            entropy=FixedEntropy(f"{self.name} deals"),
+        )
+        return {holder: (block[0, place].tobytes(), block[1, place].tobytes()) for place, holder in enumerate(holders)}
 
     def seal(self, roster: Joined, receiver: int, content: bytes) -> bytes:
         """A box for a receiver that opens, whatever is in it."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import gc
+import traceback
 import types
 from collections.abc import Iterable
 
-from secagg.identity import Identity
 from secagg.primitives.secret import Secret
 from secagg.round.client import ClientRound
 
-_CODE = (
+# What is no value: code, and the stack, from which everything is reachable and nothing is held for long.
+_LEFT_OUT = (
     type,
     types.ModuleType,
     types.FunctionType,
@@ -18,40 +19,49 @@ _CODE = (
     types.MemberDescriptorType,
     types.GetSetDescriptorType,
     types.CodeType,
+    types.FrameType,
+    types.TracebackType,
 )
-_STACK = (types.FrameType, types.TracebackType)
 
 
-def reachable_from(*roots: object, frames: bool = False) -> list[object]:
-    """Everything `roots` hold, themselves included; code is left out, and so are stack frames unless asked for.
-
-    With frames, an exception's traceback is followed into the local variables it keeps alive.
-    """
-    left_out = _CODE if frames else _CODE + _STACK
+def reachable_from(*roots: object) -> list[object]:
+    """Everything `roots` hold, themselves included; code and stack frames are left out."""
     seen = {id(root): root for root in roots}
     stack = list(roots)
     while stack:
         for child in gc.get_referents(stack.pop()):
-            if id(child) not in seen and not isinstance(child, left_out) and not _is_namespace(child):
+            if id(child) not in seen and not isinstance(child, _LEFT_OUT):
                 seen[id(child)] = child
                 stack.append(child)
     return list(seen.values())
 
 
-def _is_namespace(thing: object) -> bool:
-    """The globals of a module, which a frame holds: from there on everything is reachable and nothing is said."""
-    return isinstance(thing, dict) and "__builtins__" in thing
+def kept_by(error: BaseException) -> list[object]:
+    """The local variables of our own code that an error keeps alive by its traceback, and its causes by theirs."""
+    kept: list[object] = []
+    link: BaseException | None = error
+    while link is not None:
+        for frame, _ in traceback.walk_tb(link.__traceback__):
+            if frame.f_globals["__name__"].startswith("secagg."):
+                kept += frame.f_locals.values()
+        link = link.__cause__ or link.__context__
+    return kept
 
 
-def secrets_in(*roots: object, frames: bool = False) -> list[Secret]:
+def secrets_in(*roots: object) -> list[Secret]:
     """Every `Secret` that `roots` hold."""
-    return [thing for thing in reachable_from(*roots, frames=frames) if isinstance(thing, Secret)]
+    return [thing for thing in reachable_from(*roots) if isinstance(thing, Secret)]
 
 
 def round_secrets_of(client: ClientRound) -> list[Secret]:
     """Every `Secret` of a client's round: all it holds but its identity, which outlives the round."""
-    lasting = {id(secret) for secret in secrets_in(client._identity, client._directory)}
-    return [secret for secret in secrets_in(client) if id(secret) not in lasting]
+    return without(secrets_in(client), secrets_in(client._identity, client._directory))
+
+
+def without(secrets: Iterable[Secret], lasting: Iterable[Secret]) -> list[Secret]:
+    """The secrets that are not, as objects, among `lasting`; to compare contents would need them unwiped."""
+    known = {id(secret) for secret in lasting}
+    return [secret for secret in secrets if id(secret) not in known]
 
 
 def is_wiped(secret: Secret) -> bool:
@@ -60,14 +70,3 @@ def is_wiped(secret: Secret) -> bool:
 
 def unwiped(secrets: Iterable[Secret]) -> list[Secret]:
     return [secret for secret in secrets if not is_wiped(secret)]
-
-
-def live_secrets() -> list[Secret]:
-    """Every unwiped `Secret` of the process but those of identities."""
-    gc.collect()
-    lasting = {id(thing._seed) for thing in gc.get_objects() if isinstance(thing, Identity)}
-    return [
-        thing
-        for thing in gc.get_objects()
-        if isinstance(thing, Secret) and id(thing) not in lasting and not is_wiped(thing)
-    ]

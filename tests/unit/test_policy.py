@@ -64,7 +64,12 @@ def test_each_floor_holds_at_its_edge(name: str, met: int, missed: int, text: st
 
 def test_every_floor_has_an_edge_here() -> None:
     names = {field.name for field in dataclasses.fields(Policy)}
-    assert names == {"adversaries"} | {name for name, *_ in EDGES}
+    assert names == {"adversaries", "session"} | {name for name, *_ in EDGES}
+
+
+def test_a_client_of_one_session_serves_no_other() -> None:
+    Policy(session=bytes(16)).check(config_of())
+    assert "another session" in refusal(Policy(session=b"s" * 16), config_of())
 
 
 def test_the_default_wants_three_survivors_and_two_honest_ones() -> None:
@@ -101,8 +106,13 @@ IMPOSSIBLE: Final[list[dict[str, Any]]] = [
     {"min_survivors": -3},
     {"min_corrupt": -1},
     {"max_length": 0},
+    {"min_honest": 2.5},
+    {"min_honest": True},
+    {"min_survivors": float("nan")},
+    {"min_corrupt": None},
+    {"max_length": "long"},
     {"adversaries": frozenset()},
-    {"adversaries": frozenset({"active", "lazy"})},
+    {"adversaries": frozenset({"lazy"})},
 ]
 
 

@@ -52,6 +52,7 @@ from secagg.wire import (
 )
 
 DIGEST: Final = bytes(range(32))
+MAX_CHUNKS: Final = MAX_LENGTH // CHUNK_GRAIN
 KINDS: Final = (*FROM_SERVER, *FROM_CLIENT)
 unhurried = settings(deadline=None)
 
@@ -72,7 +73,7 @@ MESSAGES: Final[Mapping[type[Message], st.SearchStrategy[Any]]] = {
     Roster: st.builds(Roster, joined=bitmaps, adverts=st.lists(adverts, max_size=20)),
     SealedShares: st.builds(SealedShares, boxes=st.binary(max_size=300)),
     Inbox: st.builds(Inbox, senders=bitmaps, boxes=st.binary(max_size=300)),
-    MaskedInput: st.builds(MaskedInput, chunk=st.integers(0, 2**63), unopened=bitmaps),
+    MaskedInput: st.builds(MaskedInput, chunk=st.integers(0, MAX_CHUNKS - 1), unopened=bitmaps),
     SurvivorSet: st.builds(SurvivorSet, survivors=bitmaps),
     SurvivorSignature: st.builds(SurvivorSignature, signature=exactly(64)),
     UnmaskRequest: st.builds(UnmaskRequest, signers=bitmaps, signatures=st.binary(max_size=300)),
@@ -252,6 +253,20 @@ def test_a_key_digest_or_signature_of_another_length_is_refused(size: int) -> No
 def test_text_that_is_no_text_and_depth_without_end_are_refused(kind: type[Message]) -> None:
     refused(kind, b"\x91" * 100_000 + b"\xc0")
     refused(RoundOffer, b"\x93\xc4\0\x91\xa2\xff\xfe\xc4\x20" + bytes(32))
+
+
+@pytest.mark.parametrize("chunk", [-1, MAX_CHUNKS, 2**32, 2**63, 2**64 - 1])
+def test_a_chunk_number_no_input_has_is_refused(chunk: int) -> None:
+    refused(MaskedInput, msgspec.msgpack.encode([chunk, b""]))
+    assert decode_body(MaskedInput, msgspec.msgpack.encode([MAX_CHUNKS - 1, b""])).chunk == MAX_CHUNKS - 1
+
+
+def test_a_name_or_config_longer_than_any_is_refused() -> None:
+    fits = RoundOffer(config=bytes(MAX_CONFIG_SIZE), invited=["x" * MAX_CLIENT_ID], server_key=bytes(32))
+    assert decode_body(RoundOffer, encode_body(fits)) == fits
+    refused(RoundOffer, encode_body(msgspec.structs.replace(fits, config=bytes(MAX_CONFIG_SIZE + 1))))
+    refused(RoundOffer, encode_body(msgspec.structs.replace(fits, invited=["x" * (MAX_CLIENT_ID + 1)])))
+    refused(RoundOffer, encode_body(msgspec.structs.replace(fits, invited=["x"] * (MAX_CLIENTS + 1))))
 
 
 def test_a_bitmap_is_at_most_one_bit_a_client() -> None:

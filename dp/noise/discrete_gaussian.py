@@ -1,0 +1,122 @@
+"""Discrete Gaussian noise.
+
+Promise: integers k with probabilities proportional to exp(-k^2 / (2 sigma^2)), within a stated total variation, for
+every sigma from 0.5 to 5e7.
+
+Imports numpy and, of this package, `randomness` and the rest of this folder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+
+from dp.noise import exact, pmf
+from dp.noise.envelope import LEAST_VARIANCE, EnvelopeSampler, Floats
+from dp.noise.sampler import Integers, Number, Sampler, draw, number
+from dp.noise.tables import TableSampler, require_scannable
+from dp.randomness import Randomness
+
+LEAST_SIGMA: Final = 0.5
+MOST_SIGMA: Final = 50_000_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DiscreteGaussian:
+    """The discrete Gaussian N_Z(0, sigma^2), in units of the encoded integers.
+
+    Sums of discrete Gaussians are no discrete Gaussian but close to one, the closer the wider each is (Kairouz, Liu,
+    Steinke, "The distributed discrete Gaussian mechanism for federated learning with secure aggregation", ICML 2021).
+    Below sigma 0.5 they are far from it, and what a sum of them protects collapses: that is refused, and `Skellam` is
+    the noise to use there.
+
+    Attributes:
+        sigma: the parameter of the law; also its standard deviation, within a part in 10^6 from sigma 1 on.
+
+    Raises:
+        ParameterError: sigma is no number from 0.5 to 5e7.
+    """
+
+    sigma: Number
+
+    def __post_init__(self) -> None:
+        fix = "encode with a finer step to raise it, a coarser one to lower it, or add Skellam noise, also where narrow"
+        plain = number(self.sigma, name="sigma", least=LEAST_SIGMA, most=MOST_SIGMA, fix=fix)
+        object.__setattr__(self, "sigma", plain)  # a frozen field takes no assignment
+
+    @property
+    def variance(self) -> float:
+        """The variance of one sample: below sigma^2 by a share of about 8 (pi sigma)^2 exp(-2 (pi sigma)^2)."""
+        sigma2 = _square(self.sigma)
+        return _listed(sigma2).variance if sigma2 < LEAST_VARIANCE else float(sigma2)
+
+    @property
+    def radius(self) -> int:
+        """The largest magnitude of a sample, about 13 sigma."""
+        return _sampler(_square(self.sigma)).radius
+
+    @property
+    def total_variation(self) -> Fraction:
+        """A bound on the total variation distance of one sample from the law, given uniform words: below 2^-126.
+
+        A vector of d samples is within d times that. A mechanism that is (epsilon, delta) private with noise from the
+        law itself is (epsilon, delta + (1 + e^epsilon) d total_variation) private with these samples.
+        """
+        return _sampler(_square(self.sigma)).total_variation
+
+    def pmf(self, k: int) -> float:
+        """Return the probability of k, to float64; 0.0 beyond the radius, where all of them are below 2^-128."""
+        return _sampler(_square(self.sigma)).probability(k)
+
+    def sample(self, count: int, *, randomness: Randomness | None = None, constant_time: bool = False) -> Integers:
+        """Return independent samples, shape (count,).
+
+        Args:
+            count: how many.
+            randomness: where the words come from; a fresh `SystemRandomness` for these samples unless given.
+            constant_time: read no memory at an address that depends on the noise; for a variance up to 169.
+
+        Raises:
+            ParameterError: count is no integer from 0 on, or the law is too wide for constant_time.
+        """
+        return draw(_sampler(_square(self.sigma), constant_time=constant_time), count, randomness)
+
+
+class GaussianWeights:
+    """The weights exp(-k^2 / (2 variance))."""
+
+    __slots__ = ("variance",)
+
+    def __init__(self, variance: Fraction) -> None:
+        self.variance = variance
+
+    def approximate(self, k: Floats) -> Floats:
+        """The weights of k: three roundings of an exponent of at most 90, and that of the exponential."""
+        weights: Floats = np.exp(k * k * (-0.5 / float(self.variance)))
+        return weights
+
+    def precise(self, k: int, bits: int) -> int:
+        """The weight of k in units of 2**-bits, off by less than three of them."""
+        return exact.exp_negative(exact.scaled(k * k / (2 * self.variance), bits), bits)
+
+
+def _square(sigma: Number) -> Fraction:
+    return Fraction(sigma) ** 2
+
+
+@lru_cache(maxsize=32)
+def _listed(sigma2: Fraction) -> pmf.Pmf:
+    return pmf.discrete_gaussian(sigma2)
+
+
+@lru_cache(maxsize=32)
+def _sampler(sigma2: Fraction, *, constant_time: bool = False) -> Sampler:
+    if constant_time:
+        require_scannable(sigma2)
+    if sigma2 < LEAST_VARIANCE:
+        return TableSampler(_listed(sigma2), constant_time=constant_time)
+    return EnvelopeSampler(GaussianWeights(sigma2))

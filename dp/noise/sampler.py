@@ -1,0 +1,115 @@
+"""What the samplers have in common: the shape of one, the way to call it, and numbers read exactly.
+
+Promise: whoever passes no randomness gets noise from a generator that is keyed for this one vector and then forgotten.
+
+Imports numpy, this package's errors and `randomness`.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from fractions import Fraction
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from dp.errors import ParameterError
+from dp.randomness import Randomness, SystemRandomness
+
+Integers = npt.NDArray[np.int64]
+
+Number = int | float | Fraction
+"""How a parameter may be given; floats are read as the exact binary fraction they are."""
+
+CHUNK: Final = 1 << 15
+"""Samples made at a time: their words and tables together fit a second-level cache of 1 MiB."""
+
+
+class IntegerNoise(Protocol):
+    """A law of integer noise: what the code that adds or accounts for noise may use of it."""
+
+    @property
+    def variance(self) -> Number:
+        """The variance of one sample."""
+
+    @property
+    def radius(self) -> int:
+        """The largest magnitude of a sample, whatever the luck."""
+
+    @property
+    def total_variation(self) -> Fraction:
+        """A bound on the total variation distance of one sample from the law, given uniform words."""
+
+    def pmf(self, k: int) -> float:
+        """Return the probability of k."""
+
+    def sample(self, count: int, *, randomness: Randomness | None = None, constant_time: bool = False) -> Integers:
+        """Return `count` independent samples, shape (count,)."""
+
+
+class Sampler(Protocol):
+    """Draws from one law."""
+
+    @property
+    def radius(self) -> int:
+        """As in `IntegerNoise`."""
+
+    @property
+    def total_variation(self) -> Fraction:
+        """As in `IntegerNoise`."""
+
+    def probability(self, k: int) -> float:
+        """Return the probability of k, rounded to float64; 0.0 beyond the radius."""
+
+    def sample_into(self, out: Integers, randomness: Randomness) -> None:
+        """Overwrite a contiguous vector of at most CHUNK with independent samples."""
+
+
+def draw(sampler: Sampler, count: int, randomness: Randomness | None) -> Integers:
+    """Return `count` independent samples, shape (count,).
+
+    Raises:
+        ParameterError: count is no integer from 0 on.
+    """
+    out: Integers = np.empty(_count(count), dtype=np.int64)
+    source = SystemRandomness() if randomness is None else randomness
+    for start in range(0, len(out), CHUNK):
+        sampler.sample_into(out[start : start + CHUNK], source)
+    return out
+
+
+def number(value: Any, *, name: str, least: Number, most: Number, fix: str) -> Number:
+    """Return a parameter as the number of Python it is equal to.
+
+    Args:
+        value: an int, float, Fraction or number of numpy.
+        name: what the error calls it.
+        least: the smallest value allowed.
+        most: the largest value allowed.
+        fix: what to do about a value that is not; the error ends with it.
+
+    Raises:
+        ParameterError: value is no real number or is out of range.
+    """
+    plain = value.item() if isinstance(value, np.integer | np.floating) else value
+    if isinstance(plain, bool) or not isinstance(plain, int | float | Fraction):
+        raise ParameterError(f"{name} is of type {type(value).__name__}: give a number from {least} to {most}")
+    if not (math.isfinite(plain) and least <= plain <= most):
+        raise ParameterError(f"{name}={_shown(plain)} must be from {least} to {most}: {fix}")
+    return plain
+
+
+def _shown(value: Number) -> str:
+    return str(value) if isinstance(value, Fraction) else repr(value)
+
+
+def _count(count: Any) -> int:
+    try:
+        number = operator.index(count)
+    except TypeError as error:
+        raise ParameterError(f"count is of type {type(count).__name__}: give an integer from 0 on") from error
+    if number < 0 or isinstance(count, bool):
+        raise ParameterError(f"count={count} must be an integer from 0 on")
+    return number

@@ -1,0 +1,160 @@
+"""Skellam noise: the difference of two equal Poisson variables.
+
+Promise: integers with probabilities exp(-v) I_k(v) for the variance v, within a stated total variation, for every v
+from 1e-6 to 2.5e15, and a share for each party such that the sum of the shares is this very law.
+
+Imports numpy and, of this package, `randomness`, the errors and the rest of this folder.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+
+from dp.errors import ParameterError
+from dp.noise import exact, pmf
+from dp.noise.envelope import LEAST_VARIANCE, EnvelopeSampler, Floats
+from dp.noise.sampler import Integers, Number, Sampler, draw, number
+from dp.noise.tables import TableSampler, require_scannable
+from dp.randomness import Randomness
+
+LEAST_VARIANCE_GIVEN: Final = 1e-6
+MOST_VARIANCE: Final = 50_000_000**2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Skellam:
+    """Poisson(variance / 2) minus Poisson(variance / 2), in units of the encoded integers.
+
+    Sums of Skellam variables are Skellam, their variances added, however small each is (Agarwal, Kairouz, Liu, "The
+    Skellam mechanism for differentially private federated learning", NeurIPS 2021): the noise for sums over parties.
+
+    Attributes:
+        variance: the variance of one sample.
+
+    Raises:
+        ParameterError: variance is no number from 1e-6 to 2.5e15.
+    """
+
+    variance: Number
+
+    def __post_init__(self) -> None:
+        fix = "encode with a finer step to raise it, a coarser one to lower it"
+        plain = number(self.variance, name="variance", least=LEAST_VARIANCE_GIVEN, most=MOST_VARIANCE, fix=fix)
+        object.__setattr__(self, "variance", plain)  # a frozen field takes no assignment
+
+    def split(self, parties: int) -> Skellam:
+        """Return the noise each of `parties` adds, so that the sum of what they add is this noise, exactly.
+
+        Size it for the honest survivors a round is sure to have, not for those invited: whoever drops out or colludes
+        takes a share of the noise along.
+
+        Raises:
+            ParameterError: parties is no positive integer, or the variance of one share is below 1e-6.
+        """
+        if isinstance(parties, bool) or not isinstance(parties, int | np.integer) or parties < 1:
+            raise ParameterError(f"parties={parties!r:.40} must be an integer from 1 on")
+        return Skellam(variance=Fraction(self.variance) / int(parties))
+
+    @property
+    def radius(self) -> int:
+        """The largest magnitude of a sample, about 13 standard deviations of a wide law and more of a narrow one."""
+        return _sampler(Fraction(self.variance)).radius
+
+    @property
+    def total_variation(self) -> Fraction:
+        """A bound on the total variation distance of one sample from the law, given uniform words: below 2^-126.
+
+        A vector of d samples is within d times that. A mechanism that is (epsilon, delta) private with noise from the
+        law itself is (epsilon, delta + (1 + e^epsilon) d total_variation) private with these samples; where n parties
+        each add a share, with n d for d.
+        """
+        return _sampler(Fraction(self.variance)).total_variation
+
+    def pmf(self, k: int) -> float:
+        """Return the probability of k, to float64; 0.0 beyond the radius, where all of them are below 2^-128."""
+        return _sampler(Fraction(self.variance)).probability(k)
+
+    def sample(self, count: int, *, randomness: Randomness | None = None, constant_time: bool = False) -> Integers:
+        """Return independent samples, shape (count,).
+
+        Args:
+            count: how many.
+            randomness: where the words come from; a fresh `SystemRandomness` for these samples unless given.
+            constant_time: read no memory at an address that depends on the noise; for a variance up to 169.
+
+        Raises:
+            ParameterError: count is no integer from 0 on, or the law is too wide for constant_time.
+        """
+        return draw(_sampler(Fraction(self.variance), constant_time=constant_time), count, randomness)
+
+
+class SkellamWeights:
+    """The probabilities exp(-v) I_k(v) times sqrt(2 pi v), for a variance v of at least 2^20."""
+
+    __slots__ = ("variance",)
+
+    def __init__(self, variance: Fraction) -> None:
+        self.variance = variance
+
+    def approximate(self, k: Floats) -> Floats:
+        """The weights of k, by two terms of the uniform expansion of I_k (NIST DLMF, 10.41.3 and 10.41.10).
+
+        With x = k / v and s = v sqrt(1 + x^2) the weight is (1 + x^2)^(-1/4) exp(s - v - k asinh x) times
+        1 + (3 - 5 k^2 / s^2) / (24 s) + r, where |r| < 4 / s^2, at most 2^-38. The exponent, whose terms cancel, is
+        summed as -v (x^2/2 - x^4/24 + x^6/80 - 5 x^8/896 + ...); |x| is below 0.014, so the next term is below 2^-50.
+        """
+        v = float(self.variance)
+        square = (k / v) ** 2
+        s = v * np.sqrt(1 + square)
+        exponent = -0.5 * k * (k / v) * (1 - square / 12 * (1 - square * (3 / 10) * (1 - square * (25 / 56))))
+        weights: Floats = np.exp(exponent) * np.sqrt(v / s) * (1 + (3 - 5 * (k / s) ** 2) / (24 * s))
+        return weights
+
+    def precise(self, k: int, bits: int) -> int:
+        """The weight of k in units of 2**-bits, off by less than 2^30 of them.
+
+        For every r > 0 and n, the mean of E[z^X] z^-k over the n points z = e^(r + i t), t = 2 pi j / n, is the sum of
+        P[k + l n] e^(r l n) over all integers l: the probability of k and, for r near k / v and n = 32 standard
+        deviations, less than 2^-700 of it besides. E[z^X] is exp(v (cosh(r + i t) - 1)), so the mean is that of
+
+            exp(v (cosh r - 1) - k r) * exp(-v cosh r (1 - cos t)) * cos(v sinh r sin t - k t),
+
+        where all but about a hundred points next to t = 0 are too small to write down.
+        """
+        v = self.variance
+        work = bits + math.floor(v).bit_length() + 64
+        points = 32 * exact.square_root(v, 0)
+        tilt = exact.scaled(abs(k) / v, work)
+        cosh, sinh = exact.cosine_pair(tilt, work, hyperbolic=True)
+        wide = _times(v, cosh)
+        height = exact.exp_negative(abs(k) * tilt - (wide - _times(v, 1 << work)), work)
+        total = 1 << work
+        for j in range(1, points // 2):
+            angle = 2 * exact.pi(work) * j // points
+            cos, sin = exact.cosine_pair(angle, work)
+            decay = exact.exp_negative(wide - (wide * cos >> work), work)
+            if not decay:
+                break
+            phase, _ = exact.cosine_pair((_times(v, sinh) * sin >> work) - abs(k) * angle, work)
+            total += 2 * decay * phase >> work
+        norm = exact.square_root(2 * v * Fraction(exact.pi(work), 1 << work), work)
+        return (height * total >> work) * norm // points >> 2 * work - bits
+
+
+def _times(factor: Fraction, value: int) -> int:
+    return factor.numerator * value // factor.denominator
+
+
+@lru_cache(maxsize=32)
+def _sampler(variance: Fraction, *, constant_time: bool = False) -> Sampler:
+    if constant_time:
+        require_scannable(variance)
+    if variance < LEAST_VARIANCE:
+        return TableSampler(pmf.skellam(variance), constant_time=constant_time)
+    return EnvelopeSampler(SkellamWeights(variance))

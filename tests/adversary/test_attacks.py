@@ -1,0 +1,623 @@
+"""Attacks from the literature played out in full: what the attacker does, what it would have gained, what it gets.
+
+Where a rule is the defense, the attack is also run with that rule switched off and must then succeed: a scenario that
+no longer leaks without its rule no longer shows that the rule is needed.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from secagg import wire
+from secagg.config import CHUNK_GRAIN, RoundConfig, _Fields
+from secagg.errors import MisuseError, RemoteError, RoundAborted, TooFewClients, Unrecoverable
+from secagg.pairwise import checks
+from secagg.pairwise.channel import TAG_SIZE
+from secagg.pairwise.messages import (
+    BOX_SIZE,
+    Inbox,
+    KeyAdvert,
+    MaskedInput,
+    Roster,
+    RoundOffer,
+    SealedShares,
+    SurvivorSet,
+    UnmaskRequest,
+)
+from secagg.pairwise.roster import Joined
+from secagg.plan import Plan
+from secagg.policy import Policy
+from secagg.primitives import labels, signature
+from secagg.primitives.kdf import digest
+from secagg.primitives.suite import DIGEST_SIZE
+from secagg.round.events import Rejected, Send
+from secagg.rules import Rule
+from secagg.shamir import SHARE_SIZE
+from secagg.store import MemoryStore
+from secagg.testing.strategies import LEGS
+from secagg.testing.table import Table, client_names
+from secagg.types import SERVER, Leg
+from tests.support.liars import MASK_KEY, SEED, LyingClient, LyingServer, box_content
+
+ACTIVE = Plan.find(clients=5, max_dropped=1, max_corrupt=1)  # threshold and quorum are 4
+EVERYONE = frozenset(range(ACTIVE.clients))
+OUT_OF_TURN = {Rule.WIRE_ORDER, Rule.WIRE_SIZE, Rule.WIRE_FORMAT}
+"""How a message that is not expected now may fail: by its kind, or before that by a length its kind cannot have."""
+
+
+def new_table(plan: Plan = ACTIVE, **changes: Any) -> Table:
+    inputs = np.random.default_rng(plan.clients).integers(0, 1 << 32, (plan.clients, 3), dtype=np.uint32)
+    return Table(plan, inputs, **changes)
+
+
+def refusal(server: LyingServer, position: int) -> Rule | None:
+    """The rule by which a client left, or None while it is there."""
+    failed = server.table.failures.get(server.table.names[position])
+    if failed is None:
+        return None
+    assert isinstance(failed.error, RemoteError)
+    return failed.error.rule
+
+
+# The inbox rule: a client masks towards exactly its inbox, so a survivor outside it is a leak.
+
+LEAKY = Plan.find(clients=7, max_dropped=3, max_corrupt=0)  # threshold, quorum and floor are 4
+VICTIM = 0
+WITHHELD = frozenset({4, 5, 6})  # whose boxes the victim never gets, and who survive with it
+SEALED_IN = frozenset({1, 2, 3})  # its whole inbox, who are then declared dropped
+SURVIVORS = WITHHELD | {VICTIM}
+
+
+def play_the_inbox_attack() -> LyingServer:
+    """One box withheld here and there, one survivor set for all, every signature genuine, every floor respected.
+
+    The victim masks towards 1, 2 and 3 alone, and is left with the survivors 4, 5 and 6. The masks in its input are
+    then its own, whose seed survivors reveal, and those towards 1, 2 and 3, whose mask keys survivors reveal because
+    they dropped. Nothing hides it.
+    """
+    server = LyingServer(new_table(LEAKY))
+    server.play(Leg.SHARE)
+    server.deliver_boxes(without={VICTIM: WITHHELD})
+    for position in sorted(SURVIVORS):
+        server.tell(server.table.names[position], server.survivor_set(SURVIVORS))
+    signed = {signer: signatures[0] for signer, signatures in server.signatures.items()}
+    for position in sorted(SURVIVORS):
+        if refusal(server, position) is None:
+            server.tell(server.table.names[position], server.unmask_request(signed))
+    return server
+
+
+def test_the_inbox_rule_stops_the_victim_before_anyone_unmasks() -> None:
+    server = play_the_inbox_attack()
+    assert refusal(server, VICTIM) is Rule.SURVIVORS_INBOX
+    assert VICTIM not in server.signatures
+    assert VICTIM not in server.revealed
+    for position in WITHHELD:  # they see nothing wrong, and lack the victim's signature for a quorum
+        assert refusal(server, position) is Rule.QUORUM_REACHED
+    assert not server.revealed
+
+
+def test_without_the_inbox_rule_the_server_reads_the_victims_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same messages to clients that hold the survivors against the roster."""
+    genuine = checks.check_survivors
+
+    def against_the_roster(
+        survivors: SurvivorSet, *, invitation: checks.Invitation, joined: Joined, inbox: Collection[int]
+    ) -> frozenset[int]:
+        del inbox
+        return genuine(survivors, invitation=invitation, joined=joined, inbox=joined.adverts.keys())
+
+    monkeypatch.setattr(checks, "check_survivors", against_the_roster)
+    server = play_the_inbox_attack()
+    assert not server.table.failures
+    seed = server.rebuild(server.shares_of(VICTIM, SEED, SURVIVORS))
+    mask_keys = {peer: server.rebuild(server.shares_of(peer, MASK_KEY, SURVIVORS)) for peer in SEALED_IN}
+    words = server.strip(VICTIM, seed=seed, mask_keys=mask_keys)
+    assert np.array_equal(words, server.table.inputs[VICTIM])
+
+
+# Two survivor sets, two requests, two lives.
+
+
+@pytest.mark.parametrize("misled", [{2}, {1, 2}, {0, 1, 2}], ids=str)
+def test_split_views_never_unmask_two_sets(misled: set[int]) -> None:
+    """Some clients are shown a set without client 3, the others and itself the whole; the helper signs both."""
+    server = LyingServer(new_table())
+    helper = LyingClient(server.table, server.table.names[4])
+    server.play(Leg.MASK)
+    views = {position: EVERYONE - {3} if position in misled else EVERYONE for position in range(4)}
+    for position, survivors in views.items():
+        server.tell(server.table.names[position], server.survivor_set(survivors))
+    for position, survivors in views.items():
+        agreed = {other: server.signatures[other][0] for other, view in views.items() if view == survivors}
+        agreed[4] = helper.confirmation(server.joined, survivors)
+        server.tell(server.table.names[position], server.unmask_request(agreed))
+    unmasked = {views[position] for position in server.revealed}
+    assert unmasked == {view for view in views.values() if [*views.values(), view].count(view) >= ACTIVE.quorum}
+    assert len(unmasked) <= 1
+
+
+def test_signatures_of_both_views_together_are_no_quorum_of_either() -> None:
+    server = LyingServer(new_table())
+    server.play(Leg.MASK)
+    for position in EVERYONE:
+        shown = EVERYONE if position in {0, 1} else EVERYONE - {1}
+        if position != 1 or 1 in shown:
+            server.tell(server.table.names[position], server.survivor_set(shown))
+    pooled = {signer: signatures[0] for signer, signatures in server.signatures.items()}
+    for position in EVERYONE:
+        server.tell(server.table.names[position], server.unmask_request(pooled))
+    assert {refusal(server, position) for position in EVERYONE} == {Rule.QUORUM_SIGNATURE, Rule.QUORUM_ORDER}
+    assert not server.revealed
+
+
+@pytest.mark.parametrize("second", [EVERYONE - {0}, EVERYONE - {4}, EVERYONE], ids=str)
+def test_a_client_that_unmasked_answers_nothing_else(second: frozenset[int]) -> None:
+    """Both secrets of one client, asked for one after the other: survivors first, dropped the second time."""
+    server = LyingServer(new_table())
+    server.play(Leg.UNMASK)
+    before = {position: dict(shares) for position, shares in server.revealed.items()}
+    joined = server.joined
+    forged = {
+        position: LyingClient(server.table, name).confirmation(joined, second)
+        for position, name in enumerate(server.table.names)
+        if position in second
+    }
+    for name in server.table.names:
+        assert server.table.clients[name].closed
+        for message in (server.survivor_set(second), server.unmask_request(forged)):
+            if server.envelope(name, message) not in server.told[server.table.names.index(name)]:
+                with pytest.raises(MisuseError):
+                    server.tell(name, message)
+    assert server.revealed == before
+
+
+def test_a_client_that_unmasked_repeats_its_answer_to_the_same_request_only() -> None:
+    server = LyingServer(new_table())
+    server.play(Leg.UNMASK)
+    for position, name in enumerate(server.table.names):
+        answer = server.heard[position][-1]
+        assert server.table.hand(name, server.told[position][-1]) == [answer]
+
+
+def test_a_shrinking_survivor_set_closes_the_client() -> None:
+    """The server takes a client out of the set it has already had signed."""
+    server = LyingServer(new_table())
+    server.play(Leg.CONFIRM)
+    for position, name in enumerate(server.table.names):
+        server.tell(name, server.survivor_set(EVERYONE - {(position + 1) % 5}))
+    assert {refusal(server, position) for position in EVERYONE} == {Rule.WIRE_ORDER}
+    assert all(len(signatures) == 1 for signatures in server.signatures.values())
+
+
+@pytest.mark.parametrize("leg", [Leg.MASK, Leg.CONFIRM], ids=str)
+def test_stopping_a_client_does_not_make_it_forget_what_it_said(leg: Leg) -> None:
+    """A client is made to stop after it has masked, or signed, and is then told another story."""
+    names = client_names(ACTIVE.clients)
+    stores = {name: MemoryStore() for name in names}
+    server = LyingServer(new_table(stores=stores))
+    server.play(leg)
+    resumed = server.table.new_client(names[0], stores[names[0]])
+    again = [bytes(event.data) for event in resumed.resume() if isinstance(event, Send)]
+    assert again == (server.heard[0][-1:] if leg is Leg.CONFIRM else [])  # an input that may have left is not repeated
+    server.table.clients[names[0]] = resumed
+    if leg is Leg.MASK:  # another inbox, so that its input is masked another way
+        server.tell(names[0], server.inbox(0, {1, 2, 3}))
+    else:
+        server.tell(names[0], server.survivor_set(EVERYONE - {4}))
+    assert refusal(server, 0) in OUT_OF_TURN
+    assert len(server.heard[0]) == leg + 1
+
+
+# Keys in the wrong place.
+
+MIXED_ADVERTS = list(itertools.permutations(("mask_key", "box_key", "seed_commitment")))[1:]
+
+
+def test_adverts_in_each_others_places_are_refused() -> None:
+    """Genuine adverts, genuinely signed, at each other's positions: a signature names its position."""
+    server = LyingServer(new_table())
+    server.play(Leg.ADVERTISE)
+    swapped = server.adverts | {1: server.adverts[2], 2: server.adverts[1]}
+    for position in (0, 3, 4):
+        server.tell(server.table.names[position], server.roster(swapped))
+        assert refusal(server, position) is Rule.ADVERT_SIGNATURE
+    assert not server.boxes
+
+
+@pytest.mark.parametrize("made_of", MIXED_ADVERTS, ids=", ".join)
+def test_the_parts_of_an_advert_do_not_change_places(made_of: tuple[str, str, str]) -> None:
+    server = LyingServer(new_table())
+    server.play(Leg.ADVERTISE)
+    theirs = server.adverts[1]
+    mask_key, box_key, seed_commitment = (getattr(theirs, part) for part in made_of)
+    mixed = KeyAdvert(mask_key=mask_key, box_key=box_key, seed_commitment=seed_commitment, signature=theirs.signature)
+    server.tell(server.table.names[0], server.roster(server.adverts | {1: mixed}))
+    assert refusal(server, 0) is Rule.ADVERT_SIGNATURE
+
+
+def test_a_roster_that_differs_between_clients_opens_no_box() -> None:
+    """A server shows one client the others without a fifth: its pair keys are bound to the roster, so they differ."""
+    server = LyingServer(new_table())
+    server.play(Leg.ADVERTISE)
+    for position in EVERYONE:
+        server.tell(server.table.names[position], server.roster(EVERYONE - {4} if position == 0 else EVERYONE))
+    server.tell(server.table.names[0], server.inbox(0, {1, 2, 3}))
+    assert refusal(server, 0) is Rule.INBOX_FLOOR
+    server.tell(server.table.names[1], server.inbox(1, {0, 2, 3, 4}))
+    assert server.inboxes[1] == {2, 3, 4}  # client 0's box is reported
+
+
+# Replays.
+
+OTHER_ROUNDS: list[dict[str, Any]] = [{"number": 2}, {"session": b"another session!"}]
+in_other_rounds = pytest.mark.parametrize("changes", OTHER_ROUNDS, ids=["next round", "other session"])
+
+
+def recorded_round() -> LyingServer:
+    """A whole round on tape. The fixed entropy repeats, so even the round secrets are those of the next round."""
+    server = LyingServer(new_table())
+    server.play(Leg.UNMASK)
+    return server
+
+
+@in_other_rounds
+@pytest.mark.parametrize("leg", [Leg.ADVERTISE, Leg.SHARE, Leg.MASK, Leg.CONFIRM], ids=str)
+def test_no_request_of_one_round_is_accepted_in_another(leg: Leg, changes: dict[str, Any]) -> None:
+    for turn, data in enumerate(recorded_round().told[0]):
+        server = LyingServer(new_table(**changes))
+        server.play(leg)
+        server.hand(server.table.names[0], data)
+        rule = refusal(server, 0)
+        assert rule is Rule.WIRE_ROUND if turn == leg + 1 else rule in OUT_OF_TURN
+
+
+@in_other_rounds
+@pytest.mark.parametrize(
+    ("leg", "kind", "rule"),
+    [
+        (Leg.ADVERTISE, Roster, Rule.ROSTER_SELF),
+        (Leg.SHARE, Inbox, Rule.INBOX_FLOOR),
+        (Leg.CONFIRM, UnmaskRequest, Rule.QUORUM_SIGNATURE),
+    ],
+    ids=str,
+)
+def test_a_replay_in_the_right_envelope_is_refused_by_what_is_in_it(
+    leg: Leg, kind: type[wire.Message], rule: Rule, changes: dict[str, Any]
+) -> None:
+    """A lying server writes headers and tags as it likes. Signatures and boxes it cannot, and they name a round."""
+    data = recorded_round().told[0][leg + 1]
+    message = wire.decode_body(kind, wire.open_envelope(data, max_size=len(data), tag_size=TAG_SIZE).body)
+    server = LyingServer(new_table(**changes))
+    server.play(leg)
+    server.tell(server.table.names[0], message)
+    assert refusal(server, 0) is rule
+
+
+@in_other_rounds
+def test_no_answer_of_one_round_is_accepted_in_another(changes: dict[str, Any]) -> None:
+    recorded = recorded_round()
+    table = new_table(**changes)
+    for leg in LEGS:
+        table.advance(leg)
+        for name, said in zip(table.names, recorded.heard.values(), strict=True):
+            for turn, data in enumerate(said):
+                (event,) = table.submit(name, data)
+                assert isinstance(event, Rejected)
+                rule = event.error.rule
+                assert rule is Rule.WIRE_ROUND if turn == leg else rule in OUT_OF_TURN
+    assert np.array_equal(table.finish().values, table.expected(table.names))
+
+
+def test_no_signature_verifies_in_the_place_of_another() -> None:
+    """Every signature of a round under every identity, label and statement of it: only its own fit."""
+    server = recorded_round()
+    digest, joined = server.config.digest, server.joined
+    survivors = checks.survivor_statement(digest, joined.digest, EVERYONE)
+    signed = [
+        (position, labels.SIGN_SURVIVORS, survivors, signatures[0])
+        for position, signatures in server.signatures.items()
+    ]
+    for position, advert in server.adverts.items():
+        parts = advert.mask_key, advert.box_key, advert.seed_commitment
+        statement = checks.advert_statement(digest, position, *parts)
+        signed.append((position, labels.SIGN_ADVERT, statement, advert.signature))
+    pinned = [server.table.identities[name].public for name in server.table.names]
+    places = list(
+        itertools.product(
+            EVERYONE, (labels.SIGN_ADVERT, labels.SIGN_SURVIVORS, labels.CHANNEL), {place[2] for place in signed}
+        )
+    )
+    for *own, given in signed:
+        fits = [
+            place for place in places if signature.verify(pinned[place[0]], given, label=place[1], message=place[2])
+        ]
+        assert fits == [tuple(own)]
+
+
+# Different stories about the round itself.
+
+
+def test_a_client_with_another_model_leaves_before_a_key_leaves_it() -> None:
+    """Pasquini et al. (arXiv 2111.07380): a model of one's own for the victim, so that the sum singles it out."""
+    table = new_table(instructions=b"the model of everyone else", policy=Policy())
+    server = LyingServer(table)
+    table.clients[table.names[0]] = table.new_client(table.names[0], instructions=b"the model shown to the victim")
+    server.tell(table.names[0], server.offer())
+    assert refusal(server, 0) is Rule.OFFER_INSTRUCTIONS
+    assert 0 not in server.heard
+
+
+OTHER = bytes(range(DIGEST_SIZE))
+
+# For each field of the config: another value, and the rule by which a client refuses the offer. None: it takes part,
+# in what is for everyone else another round.
+OTHER_STORIES: dict[str, list[tuple[object, Rule | None]]] = {
+    "version": [(2, Rule.OFFER_CONFIG)],
+    "suite": [(2, Rule.OFFER_CONFIG)],
+    "session": [(b"another session!", None)],
+    "round": [(2, None), (0, Rule.OFFER_CONFIG)],
+    "clients": [(6, Rule.OFFER_PLAN), (4, Rule.OFFER_PLAN)],
+    "max_dropped": [(0, None), (2, Rule.OFFER_PLAN)],
+    "max_corrupt": [(0, None), (2, None), (3, Rule.OFFER_PLAN)],
+    "adversary": [("semi-honest", Rule.OFFER_PLAN), ("none", Rule.OFFER_PLAN)],
+    "degree": [(2, Rule.OFFER_PLAN)],
+    "threshold": [(3, Rule.OFFER_PLAN), (5, Rule.OFFER_PLAN)],
+    "quorum": [(0, Rule.OFFER_PLAN), (3, Rule.OFFER_PLAN), (5, Rule.OFFER_PLAN)],
+    "security_bits": [(41, None), (39, Rule.OFFER_PLAN)],
+    "correctness_bits": [(31, None), (29, Rule.OFFER_PLAN)],
+    "invited_digest": [(OTHER, Rule.OFFER_INVITED)],
+    "recipe_digest": [(OTHER, Rule.OFFER_RECIPE)],
+    "instructions_digest": [(OTHER, Rule.OFFER_INSTRUCTIONS)],
+    "ring_bits": [(31, Rule.OFFER_RECIPE), (33, Rule.OFFER_RECIPE), (65, Rule.OFFER_CONFIG)],
+    "length": [(2, Rule.OFFER_RECIPE), (4, Rule.OFFER_RECIPE), (0, Rule.OFFER_CONFIG)],
+    "chunk_words": [(2 * CHUNK_GRAIN, None), (CHUNK_GRAIN + 1, Rule.OFFER_CONFIG)],
+}
+
+
+def test_every_field_of_the_config_is_told_differently_below() -> None:
+    assert OTHER_STORIES.keys() == set(_Fields.__struct_fields__)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "rule"),
+    [(field, value, rule) for field, stories in OTHER_STORIES.items() for value, rule in stories],
+    ids=lambda part: part if isinstance(part, str) else "",
+)
+def test_a_config_of_its_own_keeps_a_client_out_of_everyone_elses_round(
+    field: str, value: object, rule: Rule | None
+) -> None:
+    """Never a wrong sum: the client leaves, or its keys fit nobody's."""
+    table = new_table(policy=Policy())
+    fields = wire.decode_body(_Fields, table.config.encoded)
+    encoded = wire.encode_body(msgspec.structs.replace(fields, **{field: value}))
+    if rule is not None:
+        offer = RoundOffer(encoded, list(table.names), table.server._public)
+        data = wire.front(offer, config_digest=digest(labels.CONFIG_DIGEST, encoded), sender=SERVER)
+        server = LyingServer(table)
+        assert server.hand(table.names[0], data) == []
+        assert refusal(server, 0) is rule
+        return
+    apart = LyingServer(table, config=RoundConfig.decode(encoded))
+    apart.tell(table.names[0], apart.offer())
+    assert_keys_fit_nobody(table, apart)
+
+
+def assert_keys_fit_nobody(table: Table, apart: LyingServer) -> None:
+    """Client 0 has advertised in a round of its own: what comes of it, in each way of putting the rounds together."""
+    elsewhere = new_table(policy=Policy())  # an honest server refuses its advert, and the others' sum is exact
+    elsewhere.start()
+    (event,) = elsewhere.submit(table.names[0], apart.heard[0][0])
+    assert isinstance(event, Rejected)
+    assert event.error.rule is Rule.WIRE_ROUND
+    total = elsewhere.finish({Leg.ADVERTISE: table.names[:1]})
+    assert np.array_equal(total.values, elsewhere.expected(table.names[1:]))
+    everyone = LyingServer(table)  # a lying one forwards it, and everyone else leaves before a share leaves them
+    for name in table.names[1:]:
+        everyone.tell(name, everyone.offer())
+    for name in table.names[1:]:
+        everyone.tell(name, everyone.roster(everyone.adverts | apart.adverts))
+    assert [refusal(everyone, position) for position in range(1, 5)] == [Rule.ADVERT_SIGNATURE] * 4
+    apart.tell(table.names[0], apart.roster(everyone.adverts | apart.adverts))  # and the other way round
+    assert refusal(apart, 0) is Rule.ADVERT_SIGNATURE
+    assert not everyone.boxes
+    assert not apart.boxes
+
+
+# Boxes in the wrong place, and dealers of garbage.
+
+SIX = Plan.find(clients=6, max_dropped=1, max_corrupt=1)  # threshold and quorum are 4
+DEALER = 5  # who lies in the rest of this file, unless more do
+
+
+@pytest.mark.parametrize("pair", list(itertools.combinations(range(1, 6), 2)), ids=str)
+def test_boxes_that_change_places_do_not_open(pair: tuple[int, int]) -> None:
+    server = LyingServer(new_table(SIX))
+    server.play(Leg.SHARE)
+    swapped = {pair[0]: server.boxes[pair[1], 0], pair[1]: server.boxes[pair[0], 0]}
+    server.tell(server.table.names[0], server.inbox(0, range(1, 6), forged=swapped))
+    assert server.inboxes[0] == set(range(1, 6)) - set(pair)
+
+
+def test_no_box_opens_for_anyone_but_its_receiver() -> None:
+    """Each box of the round in the place of a box for client 0: sealed for others, by client 0 itself, or long ago."""
+    recorded = LyingServer(new_table(SIX, number=2))
+    recorded.play(Leg.SHARE)
+    genuine = LyingServer(new_table(SIX))
+    genuine.play(Leg.SHARE)
+    strangers = [box for (dealer, holder), box in genuine.boxes.items() if (dealer, holder) != (DEALER, 0)]
+    for box in (*strangers, *recorded.boxes.values()):
+        server = LyingServer(new_table(SIX))
+        server.play(Leg.SHARE)
+        server.tell(server.table.names[0], server.inbox(0, range(1, 6), forged={DEALER: box}))
+        assert server.inboxes[0] == {1, 2, 3, 4}
+
+
+Seal = Callable[[LyingClient, Joined, int], bytes]
+SHARE = bytes(SHARE_SIZE)
+GOOD = box_content(SHARE, SHARE)
+
+
+def seal(content: bytes) -> Seal:
+    """A box that opens, with this in it."""
+    return lambda dealer, joined, holder: dealer.seal(joined, holder, content)
+
+
+GARBAGE: dict[str, Seal] = {
+    "zeros": lambda *_: bytes(BOX_SIZE),
+    "another's box": lambda dealer, joined, holder: dealer.seal(joined, (holder + 1) % DEALER, GOOD),
+    "no shares": seal(b"?" * len(GOOD)),
+    "labels swapped": seal(box_content(SHARE, SHARE, marks=(2, 1))),
+    "one label twice": seal(box_content(SHARE, SHARE, marks=(1, 1))),
+    "beyond the field": seal(box_content(SHARE, b"\xff" * (SHARE_SIZE - 1) + b"\x01")),
+    "padding set": seal(box_content(SHARE[:-1] + b"\x80", SHARE)),
+}
+
+
+def share_with(table: Table, lies: Mapping[int, Seal], only_for: Collection[int] | None = None) -> None:
+    """Play legs 0 and 1; the dealers named seal what they like, for everyone or only for some."""
+    table.advance(Leg.SHARE)
+    joined = table.server._phase._joined  # type: ignore[union-attr]  # the roster, which everyone knows
+    for position, name in enumerate(table.names):
+        (answer,) = table.deliver(name)
+        if position in lies:
+            body = wire.open_envelope(answer, max_size=len(answer), tag_size=TAG_SIZE).body
+            boxes = wire.decode_body(SealedShares, body).boxes
+            genuine = dict(zip(joined.neighbors(position), pieces(boxes, BOX_SIZE), strict=True))
+            dealer = LyingClient(table, name)
+            sealed = {
+                holder: lies[position](dealer, joined, holder) if only_for is None or holder in only_for else box
+                for holder, box in genuine.items()
+            }
+            answer = dealer.says(SealedShares(boxes=b"".join(sealed.values())))
+        assert table.submit(name, answer) == ()
+    table.close()
+
+
+def pieces(data: bytes, size: int) -> list[bytes]:
+    return [data[start : start + size] for start in range(0, len(data), size)]
+
+
+def mask_in_order(table: Table, order: Iterable[int]) -> None:
+    for position in order:
+        for answer in table.deliver(table.names[position]):
+            table.submit(table.names[position], answer)
+    table.close()
+
+
+@pytest.mark.parametrize("garbage", GARBAGE, ids=str)
+def test_a_dealer_of_garbage_that_comes_late_is_left_out_and_the_sum_is_exact(garbage: str) -> None:
+    """Everyone else masks without it, says so, and is counted; then it cannot be."""
+    table = new_table(SIX)
+    share_with(table, {DEALER: GARBAGE[garbage]})
+    mask_in_order(table, range(6))
+    total = table.finish()
+    assert total.survivors == tuple(table.names[:DEALER])
+    assert np.array_equal(total.values, table.expected(total.survivors))
+    assert [rejected.peer for rejected in table.server.rejected] == [table.names[DEALER]]
+
+
+@pytest.mark.parametrize("garbage", GARBAGE, ids=str)
+def test_a_dealer_of_garbage_that_comes_first_ends_the_round_and_is_named(garbage: str) -> None:
+    table = new_table(SIX)
+    share_with(table, {DEALER: GARBAGE[garbage]})
+    mask_in_order(table, (DEALER, *range(DEALER)))
+    with pytest.raises(TooFewClients) as caught:
+        table.finish()
+    assert (caught.value.leg, caught.value.got, caught.value.need) == (Leg.MASK, 1, SIX.min_survivors)
+    assert caught.value.suspects == (table.names[DEALER],)
+
+
+def test_a_dealer_whose_boxes_open_for_too_few_ends_the_round_and_is_named() -> None:
+    """Some mask towards the dealer and it drops: too few hold its mask key."""
+    table = new_table(SIX)
+    share_with(table, {DEALER: GARBAGE["zeros"]}, only_for={0, 1, 2})
+    mask_in_order(table, range(DEALER))
+    with pytest.raises(Unrecoverable) as caught:
+        table.finish()
+    assert table.names[DEALER] in str(caught.value)
+    assert caught.value.suspects == (table.names[DEALER],)
+
+
+def test_a_liar_that_reports_an_honest_dealer_bars_no_more_than_the_plan_lets_it() -> None:
+    table = new_table(SIX)
+    table.advance(Leg.MASK)
+    liar = LyingClient(table, table.names[DEALER])
+    (answer,) = table.deliver(liar.name)
+    tail = bytes(wire.open_envelope(answer, max_size=len(answer), tag_size=TAG_SIZE).tail)
+    for reported, admitted in (({0, 1}, False), ({0}, True)):
+        report = MaskedInput(chunk=0, unopened=wire.pack_positions(reported, SIX.clients))
+        assert (table.submit(liar.name, liar.says(report, tail=tail)) == ()) is admitted
+    mask_in_order(table, range(DEALER))
+    assert [rejected.error.rule for rejected in table.server.rejected] == [Rule.INPUT_UNOPENED, Rule.INBOX_CONFLICT]
+    assert table.server.waiting_for == set(table.names[1:])  # the survivors, all but the one that was barred
+
+
+def test_a_liar_that_ends_a_round_by_a_false_report_does_not_get_the_honest_dealer_named() -> None:
+    """One reporter proves nothing where one client may lie: both stand as a dispute, and neither as a suspect."""
+    table = new_table(Plan.find(clients=6, max_dropped=0, max_corrupt=1))
+    table.advance(Leg.MASK)
+    liar = LyingClient(table, table.names[DEALER])
+    (answer,) = table.deliver(liar.name)
+    tail = bytes(wire.open_envelope(answer, max_size=len(answer), tag_size=TAG_SIZE).tail)
+    report = MaskedInput(chunk=0, unopened=wire.pack_positions({0}, 6))
+    assert table.submit(liar.name, liar.says(report, tail=tail)) == ()
+    mask_in_order(table, range(DEALER))
+    with pytest.raises(TooFewClients) as caught:
+        table.finish()
+    assert caught.value.suspects == ()
+    assert caught.value.disputes == ((liar.name, table.names[0]),)
+
+
+def test_one_wrong_share_in_a_good_box_is_blamed_on_the_pair() -> None:
+    """Whether dealer or holder lied nobody can tell; the sum needs neither to have been honest."""
+    table = new_table(SIX)
+    share_with(table, {DEALER: seal(GOOD)}, only_for={1})
+    total = table.finish()
+    assert np.array_equal(total.values, table.expected(table.names))
+    assert [(blame.holder, blame.dealer) for blame in total.blamed] == [(table.names[1], table.names[DEALER])]
+
+
+# Disruptors, and trying again without those that were named.
+
+
+def other_secrets(dealer: LyingClient, joined: Joined, holder: int) -> bytes:
+    """Shares by the book, of secrets the dealer never advertised."""
+    plan = dealer.table.plan
+    dealt = dealer.deal(joined, threshold=plan.threshold, secrets=(bytes(range(32)), bytes(range(32, 64))))
+    return dealer.seal(joined, holder, box_content(*dealt[holder]))
+
+
+TWO_DISRUPTORS = list(itertools.product((GARBAGE["zeros"], other_secrets), repeat=2))
+
+
+@pytest.mark.parametrize("ways", TWO_DISRUPTORS, ids=["garbage, garbage", "garbage, lie", "lie, garbage", "lie, lie"])
+def test_rounds_repeated_without_the_suspects_come_to_a_sum(ways: tuple[Seal, Seal]) -> None:
+    """k disruptors out of m = 2: after at most k rounds that name some of them, one without them sums exactly.
+
+    A dealer is named for its secrets only where t + m shares prove it, so there are enough honest clients here.
+    """
+    honest, disruptors = 10, list(ways)
+    for attempt in range(len(ways) + 1):
+        clients = honest + len(disruptors)
+        table = new_table(Plan.find(clients=clients, max_dropped=2, max_corrupt=2), number=attempt + 1)
+        share_with(table, {honest + place: way for place, way in enumerate(disruptors)})
+        mask_in_order(table, reversed(range(clients)))
+        try:
+            total = table.finish()
+        except RoundAborted as aborted:
+            named = {table.names.index(name) - honest for name in aborted.suspects}
+            assert named
+            assert min(named) >= 0, "an honest client was named"
+            disruptors = [way for place, way in enumerate(disruptors) if place not in named]
+            continue
+        assert np.array_equal(total.values, table.expected(total.survivors))
+        assert set(table.names[:honest]) <= set(total.survivors)
+        return
+    pytest.fail("the disruptors were not all found")
