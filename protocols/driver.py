@@ -11,8 +11,9 @@ wiped; every end is a return or a typed error, never a hang.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Executor
 
 from protocols.errors import DeadlinePassed
@@ -85,7 +86,9 @@ def run_client(
             raise DeadlinePassed(f"no message of the server within {timeout} s; the client left the round")
         events = _checked(round_.receive(data))
         if _needs_input(events):
-            events = _checked(round_.provide(make_input()))
+            with _leaving(round_):
+                source = make_input()
+            events = _checked(round_.provide(source))
         for send in _sends(events):
             transport.send(bytes(send.data))
         if _is_finished(events):
@@ -148,11 +151,23 @@ async def arun_client(
             raise DeadlinePassed(f"no message of the server within {timeout} s; the client left the round") from error
         events = _checked(round_.receive(data))
         if _needs_input(events):
-            events = _checked(round_.provide(await make_input()))
+            with _leaving(round_):
+                source = await make_input()
+            events = _checked(round_.provide(source))
         for send in _sends(events):
             await transport.send(bytes(send.data))
         if _is_finished(events):
             return
+
+
+@contextlib.contextmanager
+def _leaving(round_: ClientRound) -> Iterator[None]:
+    """Leave the round, wiped, where the caller's own training fails."""
+    try:
+        yield
+    except BaseException:
+        round_.abort()
+        raise
 
 
 def _sends(events: tuple[Event, ...]) -> list[Send]:

@@ -19,6 +19,7 @@ from protocols.recipe import Recipe, RecipeInput, Total
 from secagg import (
     Aggregate,
     ClientRound,
+    ConfigError,
     Event,
     Failed,
     Finished,
@@ -164,6 +165,7 @@ def play_round(
         as `simulate`.
     """
     check_faults(faults, updates)
+    _check_names(updates, parties=parties, weights=weights, metrics=metrics)
     ring = recipe.ring(plan)
     inputs = {
         name: recipe.encode(
@@ -213,6 +215,21 @@ def play_round(
         uplink=table.uplink,
         downlink=table.downlink,
     )
+
+
+def _check_names(
+    updates: Mapping[str, Update],
+    *,
+    parties: Mapping[str, Party],
+    weights: Mapping[str, float] | None,
+    metrics: Mapping[str, Mapping[str, float]] | None,
+) -> None:
+    """Refuse numbers of clients that are not there, which nothing would ever read, and clients nobody is."""
+    for what, given in (("weights", weights), ("metrics", metrics)):
+        if given is not None and (strangers := sorted(given.keys() - updates.keys())):
+            raise ConfigError(f"{what} names {strangers[0]!r}, which has no update")
+    if strangers := sorted(updates.keys() - parties.keys()):
+        raise ConfigError(f"parties lacks {strangers[0]!r}, which has an update")
 
 
 class _Table:

@@ -105,6 +105,11 @@ def front(message: Message, *, config_digest: bytes, sender: int) -> bytes:
     return _HEADER.pack(MAGIC, message.KIND, config_digest, sender, len(body)) + body
 
 
+def kind_of(data: bytes) -> int:
+    """Return the kind a message claims to be; 0, which is no kind, where it is too short to claim one."""
+    return data[len(MAGIC)] if len(data) > len(MAGIC) else 0
+
+
 def open_envelope(data: bytes, *, max_size: int, tag_size: int = 0) -> Envelope:
     """Take an envelope apart; body, tail and tag stay views of `data`. Whether the tag is right is not looked at.
 

@@ -20,7 +20,18 @@ from secagg.pairwise.channel import TAG_SIZE
 from secagg.primitives.suite import PUBLIC_KEY_SIZE
 from secagg.shamir import SHARE_SIZE
 from secagg.types import MAX_CLIENT_ID, MAX_CLIENTS
-from secagg.wire import HEADER_SIZE, Bitmap, Digest, Message, Name, PublicKey, Signature
+from secagg.wire import (
+    HEADER_SIZE,
+    Bitmap,
+    Digest,
+    Envelope,
+    Message,
+    Name,
+    PublicKey,
+    Signature,
+    kind_of,
+    open_envelope,
+)
 
 # The labelled secrets inside a share box, in the order they stand there. A later version adds a label, not a message.
 MASK_KEY_SHARE: Final = 1
@@ -153,6 +164,15 @@ _BODY_LIMITS: Final[Mapping[int, Callable[[RoundConfig], int]]] = {
     UnmaskRequest.KIND: lambda config: _FRAME + _bitmap(config) + config.plan.clients * 64,
     UnmaskShares.KIND: lambda config: _FRAME + (config.plan.degree + 1) * SHARE_SIZE,
 }
+
+
+_TAGGED: Final = NAMES.keys() - {RoundOffer.KIND, KeyAdvert.KIND}
+
+
+def open_message(data: bytes, *, max_size: int) -> Envelope:
+    """Take a message apart as its own kind has it, with or without a tag; see `secagg.wire.open_envelope`."""
+    tag_size = TAG_SIZE if kind_of(data) in _TAGGED else 0
+    return open_envelope(data, max_size=max_size, tag_size=tag_size)
 
 
 def max_size(kind: type[Message], config: RoundConfig) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from secagg.errors import ConfigError, MisuseError, PhaseConsumed
 
@@ -53,11 +53,13 @@ class Phase:
         for slot in type(self).__slots__:
             delattr(self, slot)
 
-    def __getattr__(self, name: str) -> NoReturn:
-        """Name the mistake where a spent phase is read: its fields are gone."""
-        if name in type(self).__slots__:
-            raise PhaseConsumed(f"{type(self).__name__} was used already; a phase answers once")
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+    if not TYPE_CHECKING:  # a type checker that saw it would take every attribute for granted
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Name the mistake where a spent phase is read: its fields are gone."""
+            if name in type(self).__slots__:
+                raise PhaseConsumed(f"{type(self).__name__} was used already; a phase answers once")
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}{' (spent)' if self._spent else ''}>"

@@ -40,6 +40,7 @@ from secagg.pairwise.messages import (
     SurvivorSet,
     UnmaskRequest,
     max_size,
+    open_message,
 )
 from secagg.pairwise.phase import Phase
 from secagg.policy import Policy
@@ -146,8 +147,7 @@ class ClientRound:
         if (answer := self._answers.get(request)) is not None:
             return answer
         self._require_open()
-        if self._phase is None and self._journal.is_open():
-            raise MisuseError("the store holds an open round: resume() it, or erase the store to leave it")
+        self._require_resumed()
         leg = self.leg
         try:
             return self._take(data, request)
@@ -162,11 +162,13 @@ class ClientRound:
         """Hand over the input; it is masked and sent once the inbox is open, now or later.
 
         Raises:
-            MisuseError: an input was provided already, the round is closed, or the length is not the recipe's.
+            MisuseError: an input was provided already, the round is closed, its store holds a round that was not
+                resumed, or the length is not the recipe's.
             InputError: the input holds a word outside the ring; the round stays open for a right one.
             StorageError: the record could not be written; nothing was sent and the round is closed.
         """
         self._require_open()
+        self._require_resumed()
         if self._source is not None or isinstance(self._phase, phases.AwaitingSurvivors | phases.AwaitingUnmask):
             raise MisuseError("the round has its input; one round masks one input")
         if source.length != self._recipe.length:
@@ -226,8 +228,7 @@ class ClientRound:
         """Decode the one message this client expects now."""
         kind = RoundOffer if self._phase is None else _LEGS[type(self._phase)][1]
         limit = MAX_OFFER_SIZE if self._seat is None else max_size(kind, self._seat.config)
-        tag_size = 0 if self._channel is None else TAG_SIZE
-        envelope = wire.open_envelope(data, max_size=limit, tag_size=tag_size)
+        envelope = open_message(data, max_size=limit)
         if envelope.kind != kind.KIND or isinstance(self._phase, phases.AwaitingInput):
             raise Unexpected(Rule.WIRE_ORDER, expected=kind.__name__, got=NAMES.get(envelope.kind, "no known kind"))
         if envelope.sender != SERVER:
@@ -268,7 +269,7 @@ class ClientRound:
             recipe=self._recipe,
             instructions_digest=self._instructions_digest,
         )
-        if wire.open_envelope(data, max_size=MAX_OFFER_SIZE).config_digest != invitation.config.digest:
+        if open_message(data, max_size=MAX_OFFER_SIZE).config_digest != invitation.config.digest:
             raise Violation(Rule.WIRE_ROUND)
         return phases.Seat(invitation, self._identity, self._directory)
 
@@ -416,6 +417,10 @@ class ClientRound:
     def _require_open(self) -> None:
         if self._closed:
             raise MisuseError(f"the round is closed for {self.client}: {self._closed}")
+
+    def _require_resumed(self) -> None:
+        if self._phase is None and self._journal.is_open():
+            raise MisuseError("the store holds an open round: resume() it, or erase the store to leave it")
 
     def _require_seat(self) -> phases.Seat:
         if self._seat is None:

@@ -30,7 +30,7 @@ from secagg.errors import (
 )
 from secagg.identity import Directory
 from secagg.pairwise import server as phases
-from secagg.pairwise.channel import TAG_SIZE, Channel, Direction
+from secagg.pairwise.channel import Channel, Direction
 from secagg.pairwise.messages import (
     NAMES,
     KeyAdvert,
@@ -40,6 +40,7 @@ from secagg.pairwise.messages import (
     SurvivorSignature,
     UnmaskShares,
     max_size,
+    open_message,
 )
 from secagg.pairwise.phase import Phase
 from secagg.pairwise.recover import Recovery
@@ -229,8 +230,7 @@ class ServerRound:
         if phase is None or not self._started:
             raise Unexpected(Rule.WIRE_ORDER, expected="nothing", got="a message")
         kind = _LEGS[type(phase)][1]
-        tag_size = 0 if kind is KeyAdvert else TAG_SIZE
-        envelope = wire.open_envelope(data, max_size=max_size(kind, self.config), tag_size=tag_size)
+        envelope = open_message(data, max_size=max_size(kind, self.config))
         if envelope.kind != kind.KIND:
             raise Unexpected(Rule.WIRE_ORDER, expected=kind.__name__, got=NAMES.get(envelope.kind, "no known kind"))
         if envelope.config_digest != self.config.digest:

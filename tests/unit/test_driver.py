@@ -33,7 +33,7 @@ from secagg.types import ClientId, Leg
 
 PLAN: Final = Plan.find(clients=5, max_dropped=1, max_corrupt=0)
 SEMI_HONEST: Final = Plan.find(clients=5, max_dropped=1, max_corrupt=0, adversary=Adversary.SEMI_HONEST)
-SILENCE: Final = 1.0
+SILENCE: Final = 2.0
 """Seconds to wait for a party that says nothing, while all others answer at once."""
 BRIEF: Final = 0.1
 """Seconds to wait where nothing of use can come."""

@@ -409,7 +409,7 @@ def test_a_secret_inside_a_list_is_never_copied() -> None:
 
 def test_a_secret_does_not_print() -> None:
     value = Secret(b"open sesame")
-    shown = [repr(value), str(value), f"{value}", f"{value:>40}", "%s %r" % (value, value), repr([value])]  # noqa: UP031
+    shown = [repr(value), str(value), f"{value}", f"{value:>40}", "%s %r" % (value, value), repr([value])]  # noqa: UP031  # it is one way to print
     for text in shown:
         assert "Secret of 11 bytes" in text
         assert "sesame" not in text

@@ -277,7 +277,10 @@ def test_a_dropped_dealer_that_shared_another_mask_key_is_named() -> None:
 
 
 @pytest.mark.parametrize(("agreeing", "named"), [(11, True), (10, True), (9, False), (8, False)])
-def test_a_dealer_is_named_where_honest_holders_are_among_those_that_agree(agreeing: int, named: bool) -> None:  # noqa: FBT001
+def test_a_dealer_is_named_where_honest_holders_are_among_those_that_agree(
+    agreeing: int,
+    named: bool,  # noqa: FBT001  # a parameter of the test
+) -> None:
     # Eleven answer, so three shares are spare and two liars could hide a secret. Of ten that agree on another one,
     # eight are honest, and had their shares from the dealer; of nine, too few to fix a polynomial.
     table, revealed = unmasking(quiet=LOST[11:])
@@ -352,7 +355,10 @@ def test_only_what_the_sum_needs_is_rebuilt() -> None:
 
 
 @pytest.mark.parametrize("found", [True, False], ids=["to the end", "until one is lost"])
-def test_every_rebuilt_secret_is_wiped(monkeypatch: pytest.MonkeyPatch, found: bool) -> None:  # noqa: FBT001
+def test_every_rebuilt_secret_is_wiped(
+    monkeypatch: pytest.MonkeyPatch,
+    found: bool,  # noqa: FBT001  # a parameter of the test
+) -> None:
     rebuilt: list[Secret] = []
     verifies = Recovery._verifies
 

@@ -350,7 +350,9 @@ class BadInput(VectorInput):
 
 
 @pytest.mark.parametrize("early", [False, True])
-def test_an_input_outside_the_ring_leaves_the_round_open_for_a_right_one(early: bool) -> None:  # noqa: FBT001  # both
+def test_an_input_outside_the_ring_leaves_the_round_open_for_a_right_one(
+    early: bool,  # noqa: FBT001  # a parameter of the test
+) -> None:
     messages = requests_of(bits=24)
     table = table_of(bits=24)
     client, right = table.clients[NAME], table.input_of(NAME)
@@ -461,7 +463,10 @@ class FailingStore(MemoryStore):
 
 @pytest.mark.parametrize("early", [False, True])
 @pytest.mark.parametrize("count", range(12))
-def test_a_record_that_cannot_be_written_ends_the_round_unanswered(count: int, early: bool) -> None:  # noqa: FBT001
+def test_a_record_that_cannot_be_written_ends_the_round_unanswered(
+    count: int,
+    early: bool,  # noqa: FBT001  # a parameter of the test
+) -> None:
     whole = table_of()
     expected = [answers for _, answers in walk(whole.clients[NAME], whole.input_of(NAME), MESSAGES)]
     store = FailingStore(count)
