@@ -14,6 +14,7 @@ if not is_own(dp):  # before anything of it is imported
     raise foreign(dp)
 
 from protocols.driver import arun_client, arun_server, run_client, run_server
+from protocols.errors import DeadlinePassed, FaultError, NoWeight, ProtocolError, RecipeError
 from protocols.faults import corrupt, drop, late
 from protocols.recipe import Recipe, Total
 from protocols.simulate import RoundReport, simulate
@@ -23,9 +24,14 @@ from protocols.transport import AsyncMemoryNetwork, ClientTransport, MemoryNetwo
 __all__ = [
     "AsyncMemoryNetwork",
     "ClientTransport",
+    "DeadlinePassed",
+    "FaultError",
     "MemoryNetwork",
+    "NoWeight",
     "PrivateRounds",
+    "ProtocolError",
     "Recipe",
+    "RecipeError",
     "RoundReport",
     "ServerTransport",
     "Total",

@@ -18,7 +18,7 @@ from concurrent.futures import Executor
 
 from protocols.errors import DeadlinePassed
 from protocols.transport import AsyncClientTransport, AsyncServerTransport, ClientTransport, ServerTransport
-from secagg import Aggregate, ClientRound, Event, Failed, Finished, MisuseError, NeedInput, Send, ServerRound
+from secagg import Aggregate, ClientRound, Event, Failed, Finished, MisuseError, NeedInput, Ring, Send, ServerRound
 from secagg.pairwise.client import MaskSource
 
 Clock = Callable[[], float]
@@ -63,7 +63,7 @@ def run_server(
 def run_client(
     round_: ClientRound,
     transport: ClientTransport,
-    make_input: Callable[[], MaskSource],
+    make_input: Callable[[Ring], MaskSource],
     *,
     timeout: float,
 ) -> None:
@@ -72,7 +72,8 @@ def run_client(
     Args:
         round_: a fresh round, or one just resumed whose events were sent.
         transport: the client's end of the network.
-        make_input: called once, when the input is needed: train there.
+        make_input: called once with the round's ring, when the input is needed: train there, and return
+            `recipe.encode(update, ..., ring=ring)`.
         timeout: seconds of silence after which the client leaves.
 
     Raises:
@@ -85,9 +86,9 @@ def run_client(
             round_.abort()
             raise DeadlinePassed(f"no message of the server within {timeout} s; the client left the round")
         events = _checked(round_.receive(data))
-        if _needs_input(events):
+        if (needed := _needed(events)) is not None:
             with _leaving(round_):
-                source = make_input()
+                source = make_input(needed.ring)
             events = _checked(round_.provide(source))
         for send in _sends(events):
             transport.send(bytes(send.data))
@@ -130,7 +131,7 @@ async def arun_server(
 async def arun_client(
     round_: ClientRound,
     transport: AsyncClientTransport,
-    make_input: Callable[[], Awaitable[MaskSource]],
+    make_input: Callable[[Ring], Awaitable[MaskSource]],
     *,
     timeout: float,  # seconds of silence between messages, not a bound on the whole call
 ) -> None:
@@ -150,9 +151,9 @@ async def arun_client(
                 raise
             raise DeadlinePassed(f"no message of the server within {timeout} s; the client left the round") from error
         events = _checked(round_.receive(data))
-        if _needs_input(events):
+        if (needed := _needed(events)) is not None:
             with _leaving(round_):
-                source = await make_input()
+                source = await make_input(needed.ring)
             events = _checked(round_.provide(source))
         for send in _sends(events):
             await transport.send(bytes(send.data))
@@ -174,8 +175,8 @@ def _sends(events: tuple[Event, ...]) -> list[Send]:
     return [event for event in events if isinstance(event, Send)]
 
 
-def _needs_input(events: tuple[Event, ...]) -> bool:
-    return any(isinstance(event, NeedInput) for event in events)
+def _needed(events: tuple[Event, ...]) -> NeedInput | None:
+    return next((event for event in events if isinstance(event, NeedInput)), None)
 
 
 def _is_finished(events: tuple[Event, ...]) -> bool:

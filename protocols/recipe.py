@@ -204,12 +204,13 @@ class Recipe:
         """Read an aggregate of inputs of this recipe.
 
         Raises:
-            RecipeError: its length is not this recipe's, or it has no survivors.
+            RecipeError: its length is not this recipe's, it has no survivors, or it lies beyond what so many clients
+                can put in: at least one of them broke the recipe. A cheat within the bounds does not show.
         """
         if not aggregate.survivors:
             raise RecipeError("the aggregate has no survivors, so it is the sum of nothing")
         try:
-            decoded = self.layout.decode(aggregate.values)
+            decoded = self.layout.decode(aggregate.values, clients=len(aggregate.survivors))
         except InputError as error:
             raise RecipeError(f"the aggregate is not one of this recipe: {error}") from error
         return Total(

@@ -24,11 +24,13 @@ from secagg import (
     Failed,
     Finished,
     Identity,
+    InputError,
     MemoryDirectory,
     NeedInput,
     Plan,
     Policy,
     Rejected,
+    Ring,
     RoundConfig,
     RoundStore,
     Send,
@@ -168,7 +170,9 @@ def play_round(
     _check_names(updates, parties=parties, weights=weights, metrics=metrics)
     ring = recipe.ring(plan)
     inputs = {
-        name: recipe.encode(
+        name: _encode(
+            name,
+            recipe,
             update,
             weight=None if weights is None else weights.get(name),
             metrics=None if metrics is None else metrics.get(name),
@@ -215,6 +219,22 @@ def play_round(
         uplink=table.uplink,
         downlink=table.downlink,
     )
+
+
+def _encode(
+    name: str,
+    recipe: Recipe,
+    update: Update,
+    *,
+    weight: float | None,
+    metrics: Mapping[str, float] | None,
+    ring: Ring,
+) -> RecipeInput:
+    """Encode one client's update, and say whose it is where it does not fit."""
+    try:
+        return recipe.encode(update, weight=weight, metrics=metrics, ring=ring)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
 
 
 def _check_names(

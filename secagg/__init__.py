@@ -32,6 +32,7 @@ from secagg.identity import Directory, FileDirectory, Identity, MemoryDirectory
 from secagg.layout import Layout
 from secagg.plan import Plan
 from secagg.policy import Policy
+from secagg.primitives.secret import Secret
 from secagg.ring import Ring
 from secagg.round.client import ClientRound
 from secagg.round.events import Event, Failed, Finished, NeedInput, Rejected, Send
@@ -74,6 +75,7 @@ __all__ = [
     "RoundStore",
     "Rule",
     "SecAggError",
+    "Secret",
     "Send",
     "ServerRound",
     "StorageError",

@@ -282,7 +282,13 @@ def instructions_digest(*instructions: bytes) -> bytes:
 
     A client computes it from what it holds and will run, never from what the server says the digest is; a client
     that was sent another model then leaves the round before a share leaves it (arXiv 2111.07380).
+
+    Raises:
+        ConfigError: a part is not bytes.
     """
+    for part in instructions:
+        if not isinstance(part, bytes):
+            raise ConfigError(f"instructions must be bytes, got {type(part).__name__}: encode them")
     return digest(labels.INSTRUCTIONS_DIGEST, *instructions)
 
 

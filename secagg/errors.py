@@ -69,7 +69,7 @@ class RemoteError(SecAggError):
         super().__init__(rule, detail)
 
     def __str__(self) -> str:
-        return f"{self.rule.value}: {self.detail or self.rule.meaning} (from {self.peer or 'the server'})"
+        return f"{self.rule.value} is broken: {self.detail or self.rule.meaning} (from {self.peer or 'the server'})"
 
     def __reduce__(self) -> tuple[Callable[..., SecAggError], tuple[object, ...]]:
         return _rebuilt, (type(self), self.args, self.__dict__)

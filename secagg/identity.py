@@ -44,6 +44,8 @@ class Identity:
     __slots__ = ("_seed", "public")
 
     def __init__(self, seed: Secret) -> None:
+        if not isinstance(seed, Secret):
+            raise ConfigError(f"seed must be a secagg.Secret, got {type(seed).__name__}: wrap the bytes, Secret(seed)")
         if len(seed) != signature.SEED_SIZE:
             raise ConfigError(f"seed must hold {signature.SEED_SIZE} bytes, got {len(seed)}")
         self._seed = seed
@@ -53,6 +55,10 @@ class Identity:
     def generate(cls) -> Identity:
         """Draw a fresh identity from the operating system."""
         return cls(Secret(system_entropy(signature.SEED_SIZE)))
+
+    def export_seed(self) -> Secret:
+        """The seed this identity can be made of again: `Identity(seed)`. Keep it in the platform's key store."""
+        return Secret(self._seed.reveal())
 
     def sign(self, *, label: bytes, message: bytes) -> bytes:
         """Sign label || message (64 bytes)."""

@@ -187,21 +187,30 @@ class Layout:
         encoded.check()
         return encoded
 
-    def decode(self, values: npt.NDArray[np.int64]) -> Decoded:
+    def decode(self, values: npt.NDArray[np.int64], *, clients: int | None = None) -> Decoded:
         """Turn a centered sum of inputs back into floats: each coordinate times the step of its slot.
 
         Args:
             values: int64, (length,).
+            clients: how many inputs are in the sum; given, a sum that so many honest clients cannot reach is refused.
 
         Raises:
-            InputError: another dtype or shape.
+            InputError: another dtype or shape, or a coordinate beyond clients times its slot's limit: somebody put in
+                what the layout does not allow.
         """
         if not isinstance(values, np.ndarray) or values.dtype != np.int64 or values.shape != (self.length,):
             raise InputError(f"a sum of this layout is an int64 array of shape ({self.length},), got {_shown(values)}")
         tensors: dict[str, npt.NDArray[np.float64]] = {}
         scalars: dict[str, float] = {}
         for slot, (start, stop) in zip(self.slots, itertools.pairwise(self.offsets), strict=True):
-            decoded = slot.fixed.decode(values[start:stop])
+            part = values[start:stop]
+            if (
+                clients is not None
+                and part.size
+                and max(int(part.max()), -int(part.min())) > clients * slot.fixed.limit
+            ):
+                raise InputError(f"{slot} sums to more than {clients} clients within its bound can reach")
+            decoded = slot.fixed.decode(part)
             if slot.kind is SlotKind.TENSOR:
                 tensors[slot.name] = decoded.reshape(slot.shape)
             else:

@@ -104,6 +104,8 @@ class FileStore:
     """
 
     def __init__(self, directory: str | Path, *, key: Secret) -> None:
+        if not isinstance(key, Secret):
+            raise ConfigError(f"key must be a secagg.Secret, got {type(key).__name__}: wrap the bytes, Secret(key)")
         if len(key) != STORE_KEY_SIZE:
             raise ConfigError(f"key must hold {STORE_KEY_SIZE} bytes, got {len(key)}")
         self._key = key

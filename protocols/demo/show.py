@@ -9,6 +9,7 @@ Imports this package.
 from __future__ import annotations
 
 import collections
+import math
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -146,6 +147,9 @@ def _quality(federation: Federation, outcome: Outcome) -> Section:
     )
 
 
+_NOTHING: Final = "Nothing: no round gave a sum. More clients dropped out than the plan bears: raise --max-dropped."
+
+
 def _seen(outcome: Outcome, glyphs: Glyphs) -> tuple[Section, ...]:
     glimpse = outcome.glimpse
     if glimpse is None:
@@ -153,11 +157,11 @@ def _seen(outcome: Outcome, glyphs: Glyphs) -> tuple[Section, ...]:
     own = picture.count_parts(glimpse.ring.lift(glimpse.update), glimpse.ring)
     received = picture.count_parts(glimpse.received, glimpse.ring)
     statistic = picture.chi_square(outcome.parts)
-    chance = picture.chi_square_tail(statistic, len(outcome.parts) - 1)
+    degrees = len(outcome.parts) - 1
     uniform = (
         f"Bars count words in {len(outcome.parts)} equal parts of the ring. Over all rounds "
-        f"{int(outcome.parts.sum()):,} words came in: chi-square {statistic:.1f}, which uniform words reach in "
-        f"{100 * chance:.0f} of 100 runs. Looking uniform proves nothing; the protocol does."
+        f"{int(outcome.parts.sum()):,} words came in: chi-square {statistic:.1f}; uniform words give {degrees}, "
+        f"give or take {math.sqrt(2 * degrees):.0f}. Looking uniform proves nothing; the protocol does."
     )
     lines = (
         *_strips("its update", picture.update_shades(glimpse), picture.histogram(own, glyphs), glyphs),
@@ -179,7 +183,7 @@ def _strips(name: str, shades: picture.Shades, bars: str, glyphs: Glyphs) -> Seq
 def _learned(outcome: Outcome) -> Section:
     last = next((record for record in reversed(outcome.records) if record.aborted is None), None)
     if last is None or outcome.mean_norm is None:
-        return Section(heading="What the server learned", lines=(f"{_INDENT}Nothing: no round gave a sum.",))
+        return Section(heading="What the server learned", lines=_wrapped(_NOTHING))
     text = (
         f"In each round one sum, its weight and its metrics, and who is in it. In round {last.scheduled.number}: the "
         f"mean of {len(last.survivors)} updates, of norm {outcome.mean_norm:.3f}. No update, and no partial sum."
@@ -191,6 +195,7 @@ def _dropped(outcome: Outcome) -> Section:
     legs = collections.Counter(leg for record in outcome.records for leg in record.scheduled.dropping.values())
     by_leg = ", ".join(f"{legs[leg]} before {leg}" for leg in DROP_LEGS)
     late = f"Those that left before {DROP_LEGS[-1]} had sent their input, and it counts."
+    any_sum = any(record.aborted is None for record in outcome.records)
     last = outcome.records[-1].scheduled
     gone = [f"{client} ({leg})" for client, leg in sorted(last.dropping.items())]
     more = [f"and {len(gone) - _MOST_NAMES} more"] if len(gone) > _MOST_NAMES else []
@@ -198,7 +203,7 @@ def _dropped(outcome: Outcome) -> Section:
     return Section(
         heading=f"Who dropped out: {outcome.dropped_total} of {sum(len(r.scheduled.invited) for r in outcome.records)}",
         lines=(
-            *_wrapped(f"{by_leg}. {late}" if outcome.dropped_total else "Nobody."),
+            *_wrapped((f"{by_leg}. {late}" if any_sum else f"{by_leg}.") if outcome.dropped_total else "Nobody."),
             *_wrapped(f"In round {last.number}: {names}." if names else ""),
         ),
     )

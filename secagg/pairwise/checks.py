@@ -60,7 +60,7 @@ class Invitation:
 def check_offer(
     offer: RoundOffer, *, client: ClientId, policy: Policy, recipe: Summable, instructions_digest: bytes
 ) -> Invitation:
-    """Decide whether to take part. That the round number is fresh is checked where it is recorded (round.py).
+    """Decide whether to take part. That the round number is fresh is checked where it is recorded (round/client.py).
 
     Raises:
         Malformed(WIRE_FORMAT), Violation(OFFER_CONFIG, OFFER_PLAN, OFFER_POLICY, OFFER_INVITED, OFFER_SELF,

@@ -39,6 +39,7 @@ from secagg.pairwise.phase import Phase
 from secagg.pairwise.roster import Joined
 from secagg.primitives import aead, agreement, labels
 from secagg.primitives.secret import Secret
+from secagg.ring import Ring
 from secagg.rules import Rule
 from secagg.wire import pack_positions
 
@@ -49,6 +50,11 @@ class MaskSource(Protocol):
     @property
     def length(self) -> int:
         """Coordinates in the input."""
+        ...
+
+    @property
+    def ring(self) -> Ring:
+        """The ring its words were made for."""
         ...
 
     def read(self, start: int, stop: int) -> npt.NDArray[np.unsignedinteger]:
@@ -248,13 +254,15 @@ class AwaitingInput(Phase):
             workers: how many of them.
 
         Raises:
-            MisuseError: the input has another length than the config says; the phase is unspent.
+            MisuseError: the input has another length or ring than the config says; the phase is unspent.
             InputError: the source yields a word outside the ring; the phase is unspent.
         """
         with self._answering():
             config = self._seat.config
             if source.length != config.length or len(fronts) != config.chunks:
                 raise MisuseError(f"the round sums inputs of length {config.length}, got {source.length}")
+            if source.ring != config.ring:  # a smaller one would fit and be a wrong number all the same
+                raise MisuseError(f"the round sums in {config.ring}, the input is made for {source.ring}")
             plus, minus = self._mask_keys()
             chunks = []
             for index, front in enumerate(fronts):

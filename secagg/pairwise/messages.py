@@ -166,13 +166,24 @@ _BODY_LIMITS: Final[Mapping[int, Callable[[RoundConfig], int]]] = {
 }
 
 
+_BODIES: Final = tuple(kind for kind in (*FROM_SERVER, *FROM_CLIENT) if kind is not RoundOffer)
 _TAGGED: Final = NAMES.keys() - {RoundOffer.KIND, KeyAdvert.KIND}
 
 
-def open_message(data: bytes, *, max_size: int) -> Envelope:
-    """Take a message apart as its own kind has it, with or without a tag; see `secagg.wire.open_envelope`."""
-    tag_size = TAG_SIZE if kind_of(data) in _TAGGED else 0
-    return open_envelope(data, max_size=max_size, tag_size=tag_size)
+def open_message(data: bytes, *, config: RoundConfig | None) -> Envelope:
+    """Take a message apart as the kind it claims has it, with or without a tag, and no longer than that kind can be.
+
+    Args:
+        data: the bytes.
+        config: the round; None before an offer was accepted, when nothing but an offer is read.
+
+    Raises:
+        Malformed: see `secagg.wire.open_envelope`.
+    """
+    kind = kind_of(data)
+    limits = [max_size(each, config) for each in _BODIES if config is not None and kind == each.KIND]
+    tag_size = TAG_SIZE if kind in _TAGGED else 0
+    return open_envelope(data, max_size=limits[0] if limits else MAX_OFFER_SIZE, tag_size=tag_size)
 
 
 def max_size(kind: type[Message], config: RoundConfig) -> int:

@@ -82,6 +82,9 @@ class ClientRound:
             client, as a drop-out.
         executor: threads to expand masks on, `workers` of them; none unless given.
         workers: see `executor`.
+
+    Raises:
+        ConfigError: the name is not a client id, or the directory pins another key to it, or none.
     """
 
     _draw = staticmethod(system_entropy)
@@ -102,6 +105,10 @@ class ClientRound:
         workers: int = 1,
     ) -> None:
         self.client = client_id(client)
+        if directory.key_of(self.client) != identity.public:
+            raise ConfigError(
+                f"the directory does not pin this identity to client={client!r}: every peer would refuse it"
+            )
         self._identity = identity
         self._directory = directory
         self._recipe = recipe
@@ -227,8 +234,7 @@ class ClientRound:
     def _read(self, data: bytes) -> wire.Message:
         """Decode the one message this client expects now."""
         kind = RoundOffer if self._phase is None else _LEGS[type(self._phase)][1]
-        limit = MAX_OFFER_SIZE if self._seat is None else max_size(kind, self._seat.config)
-        envelope = open_message(data, max_size=limit)
+        envelope = open_message(data, config=None if self._seat is None else self._seat.config)
         if envelope.kind != kind.KIND or isinstance(self._phase, phases.AwaitingInput):
             raise Unexpected(Rule.WIRE_ORDER, expected=kind.__name__, got=NAMES.get(envelope.kind, "no known kind"))
         if envelope.sender != SERVER:
@@ -247,8 +253,11 @@ class ClientRound:
         """Use the round's number up and record a fresh secret, before anything is said."""
         seat = self._seat_for(offer, data)
         session, number = seat.config.session, seat.config.round
-        if self._journal.is_used(session, number):
-            raise Violation(Rule.OFFER_FRESH, f"round {number} is not above the last one of its session")
+        last = self._journal.last_round(session)
+        if number <= last:
+            raise Violation(Rule.OFFER_FRESH, f"round {number} is not above {last}, the last one of its session")
+        if number > last + self._policy.max_round_step:
+            raise Violation(Rule.OFFER_FRESH, f"round {number} is more than max_round_step above {last}")
         self._journal.reserve(session, number)
         root = Secret(self._draw(ROUND_SECRET_SIZE))
         self._journal.write(Kind.SECRET, root.reveal())
@@ -269,7 +278,7 @@ class ClientRound:
             recipe=self._recipe,
             instructions_digest=self._instructions_digest,
         )
-        if open_message(data, max_size=MAX_OFFER_SIZE).config_digest != invitation.config.digest:
+        if open_message(data, config=None).config_digest != invitation.config.digest:
             raise Violation(Rule.WIRE_ROUND)
         return phases.Seat(invitation, self._identity, self._directory)
 
@@ -294,7 +303,7 @@ class ClientRound:
                 return (self._send(shares),)
             case phases.AwaitingInbox() as phase, Inbox() as inbox:
                 self._phase = phase.open(inbox)
-                return (NeedInput(),)
+                return (NeedInput(seat.config.ring),)
             case phases.AwaitingSurvivors() as phase, SurvivorSet() as survivors:
                 self._phase, signature = phase.confirm(survivors)
                 # Where no quorum is needed the request comes with the set, and the confirmation stays at home.
@@ -420,7 +429,9 @@ class ClientRound:
 
     def _require_resumed(self) -> None:
         if self._phase is None and self._journal.is_open():
-            raise MisuseError("the store holds an open round: resume() it, or erase the store to leave it")
+            raise MisuseError(
+                "the store holds an open round: resume() it, or abort() to leave it (its number stays used)"
+            )
 
     def _require_seat(self) -> phases.Seat:
         if self._seat is None:

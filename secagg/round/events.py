@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from secagg.aggregate import Aggregate
 from secagg.errors import RemoteError, RoundAborted
+from secagg.ring import Ring
 from secagg.types import ClientId
 
 
@@ -28,7 +29,9 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class NeedInput:
-    """The client's inbox is open: call `provide` with its input, whenever it is ready."""
+    """The client's inbox is open: call `provide` with its input, encoded for `ring`, whenever it is ready."""
+
+    ring: Ring
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,9 +63,9 @@ class Journal:
         """Whether a round was begun and neither finished nor left."""
         return any(True for _ in self._store.records())
 
-    def is_used(self, session: bytes, number: int) -> bool:
-        """Whether a round number is at or below the last one reserved in its session."""
-        return number <= self._store.last_round(session)
+    def last_round(self, session: bytes) -> int:
+        """The last round number reserved in a session; 0 before the first."""
+        return self._store.last_round(session)
 
     def reserve(self, session: bytes, number: int) -> None:
         """Use a round number up, durably."""

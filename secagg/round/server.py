@@ -39,7 +39,6 @@ from secagg.pairwise.messages import (
     SealedShares,
     SurvivorSignature,
     UnmaskShares,
-    max_size,
     open_message,
 )
 from secagg.pairwise.phase import Phase
@@ -230,7 +229,7 @@ class ServerRound:
         if phase is None or not self._started:
             raise Unexpected(Rule.WIRE_ORDER, expected="nothing", got="a message")
         kind = _LEGS[type(phase)][1]
-        envelope = open_message(data, max_size=max_size(kind, self.config))
+        envelope = open_message(data, config=self.config)
         if envelope.kind != kind.KIND:
             raise Unexpected(Rule.WIRE_ORDER, expected=kind.__name__, got=NAMES.get(envelope.kind, "no known kind"))
         if envelope.config_digest != self.config.digest:

@@ -56,8 +56,14 @@ class VectorRecipe:
 class VectorInput:
     """Ring words as an input."""
 
-    def __init__(self, words: Words) -> None:
+    def __init__(self, words: Words, *, bits: int = 32) -> None:
         self._words = words
+        self._ring = Ring(bits)
+
+    @property
+    def ring(self) -> Ring:
+        """The ring of the words."""
+        return self._ring
 
     @property
     def length(self) -> int:
@@ -150,7 +156,7 @@ class Table:
 
     def input_of(self, name: str) -> VectorInput:
         """A client's input."""
-        return VectorInput(self.inputs[self.names.index(name)])
+        return VectorInput(self.inputs[self.names.index(name)], bits=self.config.ring_bits)
 
     # By hand.
 

@@ -274,7 +274,7 @@ def test_an_input_outside_the_ring_is_refused_without_its_numbers() -> None:
     outside = inputs[0].copy()
     outside[-1] |= np.uint32(1 << 31)
     with pytest.raises(InputError) as caught:
-        client.provide(VectorInput(outside))
+        client.provide(VectorInput(outside, bits=31))
     Watch(table).assert_clean(f"{caught.value!r} {caught.value} {caught.value.args}", "the error")
 
 

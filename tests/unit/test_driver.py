@@ -22,6 +22,7 @@ from secagg import (
     MisuseError,
     Plan,
     Policy,
+    Ring,
     Send,
     TooFewClients,
     Unrecoverable,
@@ -72,8 +73,8 @@ def in_threads(
     return served, driven
 
 
-def source_of(table: Table, name: str) -> Callable[[], VectorInput]:
-    return lambda: table.input_of(name)
+def source_of(table: Table, name: str) -> Callable[[Ring], VectorInput]:
+    return lambda ring: table.input_of(name)
 
 
 def transports(network: MemoryNetwork, names: Iterable[str]) -> dict[str, ClientTransport]:
@@ -298,7 +299,7 @@ def test_a_client_asks_for_its_input_once_and_when_it_is_needed() -> None:
     script = Script(heard_by("client-0002"))
     asked: list[int] = []
 
-    def make_input() -> VectorInput:
+    def make_input(ring: Ring) -> VectorInput:
         asked.append(len(script.sent))
         return table.input_of("client-0002")
 
@@ -375,8 +376,8 @@ async def in_tasks(
     return served[0], driven
 
 
-def awaiting(table: Table, name: str) -> Callable[[], Any]:
-    async def make_input() -> VectorInput:
+def awaiting(table: Table, name: str) -> Callable[[Ring], Any]:
+    async def make_input(ring: Ring) -> VectorInput:
         await asyncio.sleep(0)
         return table.input_of(name)
 

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 
 import numpy as np
 import pytest
 
-from protocols import AsyncMemoryNetwork, MemoryNetwork, Recipe, arun_client, run_client, simulate
-from secagg import ConfigError, Leg, MemoryStore, MisuseError, Plan, Rejected, Rule
+from protocols import AsyncMemoryNetwork, MemoryNetwork, Recipe, RecipeError, arun_client, run_client, simulate
+from secagg import (
+    Aggregate,
+    ConfigError,
+    FileStore,
+    Identity,
+    InputError,
+    Leg,
+    MemoryStore,
+    MisuseError,
+    NeedInput,
+    Plan,
+    Rejected,
+    Ring,
+    Rule,
+    Violation,
+)
 from secagg.pairwise.client import MaskSource
 from secagg.testing.table import Table, VectorInput
 
@@ -27,7 +43,7 @@ def test_a_late_advert_is_out_of_order_and_not_malformed() -> None:
 
 
 def test_training_that_fails_leaves_the_round() -> None:
-    def fail() -> MaskSource:
+    def fail(ring: Ring) -> MaskSource:
         raise ArithmeticError("the loss is not a number")
 
     table = Table(PLAN, INPUTS)
@@ -42,7 +58,7 @@ def test_training_that_fails_leaves_the_round() -> None:
 
 
 def test_training_that_fails_leaves_the_round_in_asyncio_too() -> None:
-    async def fail() -> MaskSource:
+    async def fail(ring: Ring) -> MaskSource:
         raise ArithmeticError("the loss is not a number")
 
     async def run() -> None:
@@ -82,3 +98,64 @@ def test_numbers_of_nobody_are_refused(what: str) -> None:
     given[what]["stranger"] = given[what]["c0"]
     with pytest.raises(ConfigError, match=f"{what} names 'stranger'"):
         simulate(updates, PLAN, recipe, **given)  # type: ignore[arg-type]  # built by name above
+
+
+def test_an_input_made_for_another_ring_is_refused() -> None:
+    table = Table(PLAN, INPUTS)
+    table.advance(Leg.MASK)
+    client = table.clients["client-0000"]
+    (inbox,) = table.pending["client-0000"]
+    (needed,) = client.receive(inbox)
+    assert needed == NeedInput(Ring(32))
+    with pytest.raises(MisuseError, match="made for"):
+        client.provide(VectorInput(INPUTS[0], bits=16))
+    assert client.provide(table.input_of("client-0000"))
+
+
+def test_a_sum_that_honest_clients_cannot_reach_is_refused() -> None:
+    updates = {f"c{number}": {"w": np.ones(2)} for number in range(4)}
+    recipe = Recipe.like(updates["c0"], clip=2.0)
+    limit = recipe.layout.limit
+    honest = Aggregate(
+        values=np.asarray([3 * limit, -3 * limit]),
+        invited=("a", "b", "c"),  # type: ignore[arg-type]  # names are branded where they come from outside
+        joined=("a", "b", "c"),  # type: ignore[arg-type]  # the same
+        survivors=("a", "b", "c"),  # type: ignore[arg-type]  # the same
+        config_digest=bytes(32),
+    )
+    assert recipe.decode(honest).mean()["w"].tolist() == [2.0, -2.0]
+    for beyond in ([3 * limit + 1, 0], [0, -3 * limit - 1]):
+        with pytest.raises(RecipeError, match="can reach"):
+            recipe.decode(dataclasses.replace(honest, values=np.asarray(beyond)))
+
+
+def test_a_client_is_the_one_its_directory_pins() -> None:
+    table = Table(PLAN, INPUTS)
+    for name in ("client-0001", "nobody"):
+        with pytest.raises(ConfigError, match="pin"):
+            table.new_client("client-0000", client=name)
+
+
+def test_an_identity_comes_back_from_its_seed() -> None:
+    identity = Identity.generate()
+    assert Identity(identity.export_seed()).public == identity.public
+    with pytest.raises(ConfigError, match="Secret"):
+        Identity(bytes(32))  # type: ignore[arg-type]  # the mistake under test
+    with pytest.raises(ConfigError, match="Secret"):
+        FileStore("nowhere", key=bytes(32))  # type: ignore[arg-type]  # the mistake under test
+
+
+def test_one_offer_cannot_use_up_a_session() -> None:
+    table = Table(PLAN, INPUTS, number=2**63 - 1)
+    table.start()
+    assert table.deliver("client-0000") == []
+    error = table.failures["client-0000"].error
+    assert isinstance(error, Violation)
+    assert error.rule is Rule.OFFER_FRESH
+
+
+def test_whose_update_does_not_fit_is_said() -> None:
+    updates = {f"c{number}": {"w": np.zeros(2)} for number in range(4)}
+    updates["c2"]["w"][0] = np.nan
+    with pytest.raises(InputError, match="c2: tensor"):
+        simulate(updates, PLAN, Recipe.like(updates["c0"], clip=1.0))

@@ -64,7 +64,7 @@ def test_each_floor_holds_at_its_edge(name: str, met: int, missed: int, text: st
 
 def test_every_floor_has_an_edge_here() -> None:
     names = {field.name for field in dataclasses.fields(Policy)}
-    assert names == {"adversaries", "session"} | {name for name, *_ in EDGES}
+    assert names == {"adversaries", "session", "max_round_step"} | {name for name, *_ in EDGES}
 
 
 def test_a_client_of_one_session_serves_no_other() -> None:
@@ -106,6 +106,7 @@ IMPOSSIBLE: Final[list[dict[str, Any]]] = [
     {"min_survivors": -3},
     {"min_corrupt": -1},
     {"max_length": 0},
+    {"max_round_step": 0},
     {"min_honest": 2.5},
     {"min_honest": True},
     {"min_survivors": float("nan")},

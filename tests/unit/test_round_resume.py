@@ -16,6 +16,7 @@ import pytest
 from secagg import wire
 from secagg.config import CHUNK_GRAIN
 from secagg.errors import MisuseError, StorageError, Violation
+from secagg.identity import Identity, MemoryDirectory
 from secagg.pairwise.channel import TAG_SIZE, Direction
 from secagg.pairwise.messages import BOX_SIZE, Inbox, MaskedInput, Roster, SurvivorSet, UnmaskRequest
 from secagg.plan import Plan
@@ -502,9 +503,14 @@ def test_the_record_of_another_client_does_not_replay() -> None:
 def test_a_client_that_changed_does_not_replay_its_record(change: str) -> None:
     store = MemoryStore()
     table, _ = stopped(Leg.CONFIRM, store)
-    changes: dict[str, object] = {"identity": table.identities["client-0003"], "instructions": b"another model"}
+    stranger = Identity.generate()
+    pinned = {name: identity.public for name, identity in table.identities.items()} | {NAME: stranger.public}
+    changes: dict[str, dict[str, object]] = {
+        "identity": {"identity": stranger, "directory": MemoryDirectory(pinned)},
+        "instructions": {"instructions": b"another model"},
+    }
     with pytest.raises(StorageError, match="does not replay"):
-        table.new_client(NAME, store, **{change: changes[change]}).resume()
+        table.new_client(NAME, store, **changes[change]).resume()
 
 
 def replays(table: Table, records: Iterable[bytes]) -> tuple[Event, ...] | None:
