@@ -39,7 +39,7 @@ class Rule(enum.StrEnum):
     OFFER_SELF = "offer-self", "the client that is offered the round is invited to it"
     OFFER_PLAN = "offer-plan", "the plan is certified safe for its adversary"
     OFFER_POLICY = "offer-policy", "the config meets the client's own policy"
-    OFFER_FRESH = "offer-fresh", "the round number is above the last one the client used in the session, and not far above"
+    OFFER_FRESH = "offer-fresh", "the round number is above the last one this client used in the session, not far above"
     OFFER_RECIPE = "offer-recipe", "the recipe digest, ring and length are the client's own"
     OFFER_INSTRUCTIONS = "offer-instructions", "the instructions digest is the client's own"
 
