@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from typing import Final
+from typing import Final, NoReturn
 
 from secagg import wire
 from secagg.config import Summable, instructions_digest
@@ -212,6 +212,9 @@ class ClientRound:
 
     def __repr__(self) -> str:
         return f"<ClientRound {self.client}, {self.leg.name.lower()}{', closed' if self._closed else ''}>"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise MisuseError("a round is never pickled or copied: a copy could answer a second time; see resume()")
 
     # How a message becomes an answer.
 

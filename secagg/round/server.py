@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from typing import Final
+from typing import Final, NoReturn
 
 from secagg import wire
 from secagg.config import RoundConfig, invited_digest, sorted_invited
@@ -209,6 +209,9 @@ class ServerRound:
 
     def __repr__(self) -> str:
         return f"<ServerRound {self.config.round}, {self.leg.name.lower()}{', over' if self._outcome else ''}>"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise MisuseError("a round is never pickled or copied")
 
     # How a message is admitted.
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.faults import flip
@@ -38,6 +38,7 @@ from secagg.types import Adversary, Leg
 from tests.support.liars import LyingClient, LyingServer
 
 SERVER = "the server"
+unhurried = settings(deadline=None)  # a busy machine is no failure
 ACTIVE = Plan.find(clients=5, max_dropped=2, max_corrupt=0)
 CURIOUS = Plan.find(clients=4, max_dropped=1, max_corrupt=0, adversary=Adversary.SEMI_HONEST)
 REGULAR = small_regular_plan(clients=6, degree=2, threshold=2, max_dropped=1)
@@ -291,6 +292,7 @@ def test_both_sides_of_a_pair_derive_the_same_keys() -> None:
     assert ours.context == theirs.context
 
 
+@unhurried
 @given(other_contexts(), st.integers(8, 64).map(Ring))
 def test_masks_of_two_that_see_one_thing_differently_do_not_cancel(other: Context, ring: Ring) -> None:
     ours, theirs = Context().mask_key(PRIVATE), other.from_the_other_side.mask_key(PEER_PRIVATE)
@@ -301,6 +303,7 @@ def test_masks_of_two_that_see_one_thing_differently_do_not_cancel(other: Contex
     assert total.any()  # 32 words of 8 bits are all zero once in 2^256 times
 
 
+@unhurried
 @given(other_contexts(), st.integers(0, 8 * 72 - 1))
 def test_a_box_opens_in_its_own_context_only(other: Context, bit: int) -> None:
     ours = Context().box_keys(PRIVATE)
@@ -329,6 +332,7 @@ def test_every_tag_of_a_channel_is_bound_to_direction_kind_and_chunk() -> None:
         assert fits == [place]
 
 
+@unhurried
 @given(st.integers(0, 255))
 def test_what_a_client_derives_alone_is_bound_to_round_and_position(bit: int) -> None:
     here = keys.round_secrets(PRIVATE, config_digest=CONFIG, position=3)
