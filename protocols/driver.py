@@ -88,8 +88,7 @@ def run_client(
         events = _checked(round_.receive(data))
         if (needed := _needed(events)) is not None:
             with _leaving(round_):
-                source = make_input(needed.ring)
-            events = _checked(round_.provide(source))
+                events = _checked(round_.provide(make_input(needed.ring)))
         for send in _sends(events):
             transport.send(bytes(send.data))
         if _is_finished(events):
@@ -153,8 +152,7 @@ async def arun_client(
         events = _checked(round_.receive(data))
         if (needed := _needed(events)) is not None:
             with _leaving(round_):
-                source = await make_input(needed.ring)
-            events = _checked(round_.provide(source))
+                events = _checked(round_.provide(await make_input(needed.ring)))
         for send in _sends(events):
             await transport.send(bytes(send.data))
         if _is_finished(events):

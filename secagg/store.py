@@ -24,6 +24,8 @@ _SALT_SIZE: Final = 16
 _SESSION_SIZE: Final = 16
 _LENGTH: Final = struct.Struct(">I")
 _PLACE: Final = struct.Struct(">Q")
+_ALIGNMENT: Final = 64
+"""Records start at multiples of this, so no header straddles a sector: it reaches the disk whole or not at all."""
 _HEADER_SIZE: Final = _LENGTH.size + _SALT_SIZE + aead.TAG_SIZE
 _MAX_RECORD: Final = 2**31 - 1024  # one box covers less than 2^31 bytes
 _OPEN_ROUND: Final = "open-round"
@@ -91,8 +93,10 @@ class FileStore:
     Each record is AES-128-GCM sealed under a key derived from the caller's key, a fresh random salt and the file's
     purpose, with its place in the file authenticated. In front stands a header, tagged with length and place. It is
     written when the record is durable, so a record torn by a crash has none yet and is no record; anything else that
-    does not verify is a StorageError. Two live objects
-    on one directory would be one client answering twice: the second to write is refused. POSIX only.
+    does not verify is a StorageError. What cannot be told from an earlier state of the file, such as whole records cut
+    off or their header zeroed, is a rollback. Two live objects
+    on one directory would be one client answering twice: one that meets records it did not write is refused. POSIX
+    only.
 
     Args:
         directory: created if missing; readable by the owner only.
@@ -191,10 +195,10 @@ class FileStore:
             os.close(descriptor)
 
     def _scan(self, name: str) -> tuple[list[tuple[bytes, bytes]], int]:
-        """The (salt, sealed record) of each whole record, and where the last one ends; a torn one is no record.
+        """The (salt, sealed record) of each record, and where the next one goes; a torn one is no record.
 
-        A crash leaves a tail without a header (its bytes are still zero), or cut short. Any other header that does not
-        verify was changed, and nothing behind it can be trusted to be all there was.
+        A crash leaves a tail whose header is still zero, for the header comes last. So a header that is there and does
+        not verify, or a record shorter than its header says, was changed, and nothing behind it can be believed.
         """
         path = self._directory / name
         try:
@@ -203,16 +207,16 @@ class FileStore:
             raise StorageError(f"{path} cannot be read") from error
         whole: list[tuple[bytes, bytes]] = []
         start = 0
-        while len(header := data[start : start + _HEADER_SIZE]) == _HEADER_SIZE and any(header):
+        while any(header := data[start : start + _HEADER_SIZE]):
             length, salt, tag = header[:4], header[4 : 4 + _SALT_SIZE], header[4 + _SALT_SIZE :]
             context = _PLACE.pack(len(whole)) + length
-            if aead.open_box(self._key_for(labels.STORE_HEADER, name, salt), tag, context=context) is None:
-                raise StorageError(f"record {len(whole)} of {path} does not open under this key")
+            verified = aead.open_box(self._key_for(labels.STORE_HEADER, name, salt), tag, context=context) is not None
             stop = start + _HEADER_SIZE + int.from_bytes(length, "big")
-            if stop > len(data):
-                break
+            following = -(-stop // _ALIGNMENT) * _ALIGNMENT
+            if not verified or stop > len(data) or any(data[stop:following]):
+                raise StorageError(f"record {len(whole)} of {path} does not open under this key")
             whole.append((salt, data[start + _HEADER_SIZE : stop]))
-            start = stop
+            start = following
         return whole, start
 
     def _read(self, name: str) -> list[bytes]:

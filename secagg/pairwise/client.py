@@ -11,7 +11,8 @@ The protocol of Bonawitz et al., CCS 2017, with the survivor set held against th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Protocol
@@ -264,27 +265,30 @@ class AwaitingInput(Phase):
             if source.ring != config.ring:  # a smaller one would fit and be a wrong number all the same
                 raise MisuseError(f"the round sums in {config.ring}, the input is made for {source.ring}")
             plus, minus = self._mask_keys()
-            chunks = []
-            for index, front in enumerate(fronts):
-                start, stop = config.chunk_range(index)
-                size = config.ring.packed_size(stop - start)
-                chunk = bytearray(len(front) + size + room_behind)
-                chunk[: len(front)] = front
-                masking.mask_input(
-                    source.read,
-                    ring=config.ring,
-                    length=stop - start,
-                    plus=plus,
-                    minus=minus,
-                    start=start,
-                    out=memoryview(chunk)[len(front) : len(front) + size],
-                    executor=executor,
-                    workers=workers,
-                )
-                chunks.append(chunk)
-            for key in (*plus, *minus):
-                key.wipe()
+            expand = functools.partial(
+                masking.mask_input,
+                source.read,
+                ring=config.ring,
+                plus=plus,
+                minus=minus,
+                executor=executor,
+                workers=workers,
+            )
+            try:
+                chunks = [self._chunk(index, front, room_behind, expand) for index, front in enumerate(fronts)]
+            finally:
+                for key in (*plus, *minus):
+                    key.wipe()
             return self._next(), chunks
+
+    def _chunk(self, index: int, front: bytes, room_behind: int, expand: Callable[..., object]) -> bytearray:
+        """Make one chunk's message: its front, its masked words packed in place, and room for what comes behind."""
+        start, stop = self._seat.config.chunk_range(index)
+        size = self._seat.config.ring.packed_size(stop - start)
+        chunk = bytearray(len(front) + size + room_behind)
+        chunk[: len(front)] = front
+        expand(length=stop - start, start=start, out=memoryview(chunk)[len(front) : len(front) + size])
+        return chunk
 
     def skip(self) -> AwaitingSurvivors:
         """Go on without masking: for a resumed client whose masked input may have left before it stopped."""

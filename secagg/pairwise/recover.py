@@ -184,8 +184,9 @@ class Recovery:
                 dealer = pending.pop(0)
                 secrets[dealer], liars = self._rebuild_past_liars(dealer, distrust)
                 distrust.update(liars)
-                # Beyond half the spare shares, holders who collude can bend the polynomial around honest ones.
-                if len(liars) <= self._spare(dealer) // 2:
+                # With t + m shares on the dealer's polynomial t of them are honest; with fewer, holders who collude
+                # can bend it around honest ones and still meet the dealer's secret.
+                if len(liars) <= self._spare(dealer) - self.config.plan.max_corrupt:
                     blamed += [self._blame(liar, dealer) for liar in liars]
         return tuple(blamed)
 

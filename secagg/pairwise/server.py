@@ -221,7 +221,7 @@ class CollectingInputs(Phase):
         self._counted[position] = unopened
 
     def _add(self, chunks: Sequence[bytes | memoryview]) -> None:
-        """Add a whole input to the sum, or, where the spool does not give back what it took, nothing at all."""
+        """Add a whole input to the sum, or nothing where the spool lost or cut a chunk; its contents are trusted."""
         config = self._desk.config
         ranges = [config.chunk_range(index) for index in range(config.chunks)]
         sizes = [config.ring.packed_size(stop - start) for start, stop in ranges]

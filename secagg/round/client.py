@@ -148,7 +148,8 @@ class ClientRound:
         Raises:
             MisuseError: the round is closed, or its store holds a round that was not resumed.
             StorageError: the record could not be written; nothing was answered and the round is closed.
-            InputError: the inbox is open and the input provided earlier is unfit; provide another.
+            InputError, MisuseError, ConfigError: the inbox is open and the input provided earlier does not fit the
+                round; provide another.
         """
         request = digest(labels.MESSAGE_DIGEST, data) if len(data) <= self._size_limit else b""
         if (answer := self._answers.get(request)) is not None:
@@ -333,6 +334,8 @@ class ClientRound:
                 chunk[-TAG_SIZE:] = self._tag(MaskedInput.KIND, memoryview(chunk)[:-TAG_SIZE], index)
             self._journal.write(Kind.MASKED, b"".join(chunks) if self._keep_input else b"")
         except (ConfigError, MisuseError):
+            if self._closed and self._phase is not None:  # it was left while the input was read
+                self._phase.abandon()
             raise  # the caller's mistake: the phase still waits for a right input
         except BaseException:
             self._close("its input could not be masked and recorded")

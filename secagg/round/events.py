@@ -36,7 +36,7 @@ class NeedInput:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A client's message was refused and changed nothing; the round goes on."""
+    """A client's message was refused and is in no sum; the round goes on."""
 
     peer: str
     error: RemoteError

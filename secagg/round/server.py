@@ -176,6 +176,7 @@ class ServerRound:
 
         Raises:
             MisuseError: not started, over, or waiting for `recover`.
+            StorageError: the spool failed; the round has.
         """
         if not self._started or self._phase is None:
             raise MisuseError("no leg is open: start the round first, and recover after the last leg")
@@ -183,6 +184,9 @@ class ServerRound:
             return self._advance(self._phase)
         except RoundAborted as error:
             return self._fail(error)
+        except StorageError as error:
+            self._fail(RoundAborted(self.leg, f"the spool failed: {error}"))
+            raise
 
     def recover(self, executor: Executor | None = None, *, workers: int = 1) -> Events:
         """Rebuild the secrets, take every mask off and return the aggregate in `Finished`, or `Failed`.
@@ -201,6 +205,11 @@ class ServerRound:
             aggregate = self._recovery.run(executor=executor, workers=workers)
         except RoundAborted as error:
             return self._fail(error)
+        except ConfigError:
+            raise  # nothing was touched yet
+        except BaseException:
+            self._fail(RoundAborted(self.leg, "recovery broke off with some of the masks removed"))
+            raise
         return self._end(Finished(aggregate))
 
     def abort(self, reason: str) -> Events:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from protocols import AsyncMemoryNetwork, MemoryNetwork, Recipe, RecipeError, ar
 from secagg import (
     Aggregate,
     ConfigError,
+    Failed,
     FileStore,
     Identity,
     InputError,
@@ -23,9 +25,12 @@ from secagg import (
     Rejected,
     Ring,
     Rule,
+    Secret,
+    StorageError,
     Violation,
 )
 from secagg.pairwise.client import MaskSource
+from secagg.pairwise.recover import Recovery
 from secagg.testing.table import Table, VectorInput
 
 PLAN = Plan.find(clients=4, max_dropped=1, max_corrupt=1)
@@ -159,3 +164,43 @@ def test_whose_update_does_not_fit_is_said() -> None:
     updates["c2"]["w"][0] = np.nan
     with pytest.raises(InputError, match="c2: tensor"):
         simulate(updates, PLAN, Recipe.like(updates["c0"], clip=1.0))
+
+
+def test_a_record_cut_by_one_byte_is_refused_and_masks_nothing_again(tmp_path: Path) -> None:
+    key = Secret(bytes(range(32)))
+    table = Table(PLAN, INPUTS, stores={"client-0000": FileStore(tmp_path, key=key)})
+    table.advance(Leg.CONFIRM)
+    file = tmp_path / "open-round"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(StorageError, match="does not open"):
+        table.new_client("client-0000", FileStore(tmp_path, key=key)).resume()
+
+
+def test_a_recovery_that_broke_off_is_not_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = Table(PLAN, INPUTS)
+    table.advance(Leg.UNMASK)
+    table.play_leg()
+    real = Recovery._remove
+
+    def broken(self: Recovery, *args: object) -> None:
+        real(self, *args)  # type: ignore[arg-type]  # handed on as it came
+        raise MemoryError
+
+    monkeypatch.setattr(Recovery, "_remove", broken)
+    with pytest.raises(MemoryError):
+        table.server.recover()
+    monkeypatch.setattr(Recovery, "_remove", real)
+    assert isinstance(table.server.outcome, Failed)
+    with pytest.raises(MisuseError):
+        table.server.recover()
+
+
+def test_an_input_that_does_not_fit_leaves_the_driven_round() -> None:
+    table = Table(PLAN, INPUTS)
+    table.advance(Leg.MASK)
+    client, network = table.clients["client-0000"], MemoryNetwork(table.names)
+    for data in table.pending["client-0000"]:
+        network.server.send(client.client, data)
+    with pytest.raises(MisuseError, match="made for"):
+        run_client(client, network.client("client-0000"), lambda _: VectorInput(INPUTS[0], bits=8), timeout=5)
+    assert client.closed

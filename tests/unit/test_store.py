@@ -198,8 +198,7 @@ def test_a_write_that_stops_at_any_byte_leaves_the_records_before_it(
     filled(tmp_path, (b"one", b""))
     file = tmp_path / "open-round"
     before = file.read_bytes()
-    store_at(tmp_path).append(b"the third")
-    size = len(file.read_bytes()) - len(before)
+    size = 36 + len(b"the third") + 16  # header and box; the padding between records is a hole
     outcomes = []
     for count in range(size):
         file.write_bytes(before)
