@@ -419,3 +419,17 @@ def test_a_secret_short_of_shares_names_what_the_reports_prove() -> None:
                 reports=Reports({one: frozenset(dealers) for one, dealers in unopened.items()}, PLAN.max_corrupt),
             )
         assert (failure.value.suspects, failure.value.disputes) == (suspects, disputes)
+
+
+def test_nobody_is_blamed_where_colluders_could_have_bent_the_polynomial() -> None:
+    plan = Plan.find(clients=20, max_dropped=2, max_corrupt=5)
+    spare = plan.clients - plan.threshold
+    assert 1 <= spare - plan.max_corrupt < spare // 2  # unique decoding reaches further than certainty
+    certain, doubtful = spare - plan.max_corrupt, spare - plan.max_corrupt + 1
+    for liars, named in ((certain, certain), (doubtful, 0)):
+        table, revealed = unmasking(plan)
+        for holder in range(liars):
+            lie(revealed, holder, [15])
+        aggregate = recover(table)
+        assert_exact(table, aggregate)
+        assert len(holders_named(aggregate)) == named
