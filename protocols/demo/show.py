@@ -57,6 +57,7 @@ def opening(federation: Federation) -> tuple[str, ...]:
         f"  plan   {plan.adversary.value} server; {plan.max_corrupt} may collude, {plan.max_dropped} may be missing",
         f"         masks shared with {around}, threshold {plan.threshold}, quorum {plan.quorum}",
         f"  input  {federation.recipe.length} words of {federation.ring.bits} bits: update, weight, metrics",
+        "  dropped: left at any leg; who left after its input was sent is in the sum",
     )
 
 
