@@ -20,6 +20,7 @@ from secagg import (
     Aggregate,
     ClientRound,
     ConfigError,
+    Directory,
     Event,
     Failed,
     Finished,
@@ -95,6 +96,20 @@ class Party:
     identity: Identity
     store: RoundStore | None = None
     policy: Policy | None = None
+
+    def client_round(
+        self, name: str, directory: Directory, recipe: Recipe, instructions: bytes, floors: Policy
+    ) -> ClientRound:
+        """This party's side of a round; `floors` where it has none of its own."""
+        return ClientRound(
+            client=name,
+            identity=self.identity,
+            directory=directory,
+            recipe=recipe,
+            instructions=instructions,
+            policy=self.policy or floors,
+            store=self.store,
+        )
 
 
 def simulate(
@@ -189,18 +204,8 @@ def play_round(
         instructions=instructions,
     )
     directory = MemoryDirectory({name: parties[name].identity.public for name in updates})
-    clients = {
-        name: ClientRound(
-            client=name,
-            identity=parties[name].identity,
-            directory=directory,
-            recipe=recipe,
-            instructions=instructions,
-            policy=parties[name].policy or Policy(adversaries=frozenset({plan.adversary})),
-            store=parties[name].store,
-        )
-        for name in updates
-    }
+    floors = Policy(adversaries=frozenset({plan.adversary}))
+    clients = {name: parties[name].client_round(name, directory, recipe, instructions, floors) for name in updates}
     server = ServerRound(config, invited=tuple(updates), directory=directory)
     table = _Table(server, clients, inputs, faults, watch, tap)
     try:

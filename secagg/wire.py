@@ -32,7 +32,6 @@ Bytes16 = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_SIZE, max_length=DIGEST_SIZE)]
 PublicKey = Annotated[bytes, msgspec.Meta(min_length=PUBLIC_KEY_SIZE, max_length=PUBLIC_KEY_SIZE)]
 Signature = Annotated[bytes, msgspec.Meta(min_length=SIGNATURE_SIZE, max_length=SIGNATURE_SIZE)]
-Position = Annotated[int, msgspec.Meta(ge=0, lt=MAX_CLIENTS)]
 Bitmap = Annotated[bytes, msgspec.Meta(max_length=MAX_CLIENTS // 8)]
 Name = Annotated[str, msgspec.Meta(max_length=MAX_CLIENT_ID)]
 

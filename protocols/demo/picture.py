@@ -9,7 +9,6 @@ Imports numpy and `outcome`.
 from __future__ import annotations
 
 import html
-import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -100,25 +99,6 @@ def chi_square(counts: Integers) -> float:
     if not expected:
         raise SettingError("chi-square needs words that were counted, got none")
     return float(np.sum((counts - expected) ** 2) / expected)
-
-
-def chi_square_tail(statistic: float, degrees: int) -> float:
-    """Return the chance that uniform words give this statistic or a larger one.
-
-    The chi-square distribution in closed form, for an odd number of degrees of freedom (Abramowitz and Stegun,
-    26.4.4).
-
-    Raises:
-        SettingError: degrees is not odd and positive.
-    """
-    if degrees < 1 or degrees % 2 == 0:
-        raise SettingError(f"degrees={degrees} must be odd and positive")
-    term = math.sqrt(2 * statistic / math.pi) * math.exp(-statistic / 2)
-    total = math.erfc(math.sqrt(statistic / 2))
-    for odd in range(3, degrees + 1, 2):
-        total += term
-        term *= statistic / odd
-    return total
 
 
 _CELL: Final = 6

@@ -8,15 +8,13 @@ one answer too large to keep for everyone, and making it twice from different in
 from __future__ import annotations
 
 import enum
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from secagg.errors import StorageError
 from secagg.primitives import labels
 from secagg.primitives.kdf import digest
 from secagg.round.events import Events, Send
 from secagg.store import RoundStore
-
-ANSWER_DIGEST_SIZE: Final = 32
 
 
 class Kind(enum.IntEnum):

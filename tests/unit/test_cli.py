@@ -279,7 +279,6 @@ def start(*typed: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, env=BUFFERED)  # noqa: S603  # our own
 
 
-@pytest.mark.skipif(os.name != "posix", reason="signals and pipes as POSIX has them")
 def test_an_interrupt_is_quiet() -> None:
     with start("demo", "digits", "--rounds", "1000", "--json") as process:
         assert process.stderr is not None
@@ -292,7 +291,6 @@ def test_an_interrupt_is_quiet() -> None:
     assert not [line for line in err.splitlines() if not line.startswith("round ")]
 
 
-@pytest.mark.skipif(os.name != "posix", reason="signals and pipes as POSIX has them")
 def test_a_reader_that_stops_reading_is_no_traceback() -> None:
     with start(*PLAN) as process:
         assert process.stdout is not None
