@@ -33,7 +33,7 @@ _STEP: Final = 1e-3
 """By what fraction an answer may be too large."""
 
 _LEAST: Final = 1e-9
-_MOST: Final = 1e12
+_MOST: Final = 2.5e15
 """Where answers are looked for."""
 
 _ROUND: Final = 1.0 + 1e-5

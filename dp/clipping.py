@@ -1,4 +1,4 @@
-"""Flat L2 clipping: one norm over the whole update, one factor for every tensor.
+"""L2 clipping: flat, one norm over the whole update and one factor for every tensor, or group by group.
 
 Promise: the norm neither overflows nor underflows on the way, an update inside the bound is left as it is, and one
 outside is shrunk to it and reported. NaN and infinities are refused, because comparisons let NaN pass.
@@ -9,7 +9,7 @@ Imports numpy and this package's errors.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -110,6 +110,47 @@ def clip(
     factor = clip_factor(norm, bound)
     clipped = {name: _scaled(array, factor) for name, array in tensors.items()}
     return clipped, ClipReport(bound=float(bound), clipped=norm > bound, norm=norm, factor=factor)
+
+
+def group_bound(bounds: Iterable[float]) -> float:
+    """Return the L2 bound over groups that are clipped to `bounds` each: the root of the sum of squares, rounded up.
+
+    Raises:
+        ParameterError: there is no bound, one is not positive and finite, or the squares leave the range of float64.
+    """
+    each = list(bounds)
+    for bound in each:
+        _require(bound, name="bound", positive=True)
+    total = math.hypot(*each)
+    if not 0.0 < total < math.inf:
+        raise ParameterError("bounds must name at least one group, and not reach beyond float64 together")
+    return total if len(each) == 1 else math.nextafter(total, math.inf)
+
+
+def group_factors(
+    tensors: Mapping[str, npt.NDArray[Any]], groups: Sequence[tuple[tuple[str, ...], float]]
+) -> tuple[dict[str, float], bool]:
+    """Return the factor of every tensor that brings each group's L2 norm to its bound, and whether any is below 1.
+
+    Per-layer clipping (McMahan, Ramage, Talwar, Zhang, "Learning differentially private recurrent language models",
+    ICLR 2018): the whole update is then within `group_bound` of the bounds.
+
+    Args:
+        tensors: numpy arrays of floats, by name.
+        groups: names and bound of each group; every tensor stands in exactly one.
+
+    Raises:
+        ParameterError: a bound is out of range, or the groups do not part the tensors.
+        UpdateError: see `l2_norm`.
+    """
+    grouped = [name for names, _ in groups for name in names]
+    if sorted(grouped) != sorted(tensors):
+        raise ParameterError("the groups must name each tensor of the update exactly once")
+    factors: dict[str, float] = {}
+    for names, bound in groups:
+        factor = clip_factor(l2_norm({name: tensors[name] for name in names}), bound)
+        factors |= dict.fromkeys(names, factor)
+    return factors, any(factor < 1.0 for factor in factors.values())
 
 
 def _blocks(name: str, array: npt.NDArray[Any]) -> Iterator[npt.NDArray[np.float64]]:

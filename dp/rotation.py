@@ -66,7 +66,7 @@ class Rotation:
     @property
     def block(self) -> int:
         """The largest power of two up to the length: a coordinate of the image is about |x| / sqrt(block)."""
-        return 1 << (self.length.bit_length() - 1)
+        return block_of(self.length)
 
     def apply(self, vector: npt.NDArray[Float]) -> npt.NDArray[Float]:
         """Return the image of a vector, in its own dtype; the vector is not changed.
@@ -105,6 +105,11 @@ class Rotation:
         head, tail = vector[: self.block], vector[self.length - self.block :]
         parts = (head,) if self.block == self.length else (head, tail)
         return list(zip(_LABELS, parts, strict=False))
+
+
+def block_of(length: int) -> int:
+    """Return the largest power of two up to a length; see `Rotation.block`."""
+    return 1 << (length.bit_length() - 1)
 
 
 def _flip_signs(vector: npt.NDArray[Any], name: bytes) -> None:

@@ -16,8 +16,10 @@ if not is_own(dp):  # before anything of it is imported
 from protocols.driver import arun_client, arun_server, run_client, run_server
 from protocols.errors import DeadlinePassed, FaultError, NoWeight, ProtocolError, RecipeError
 from protocols.faults import corrupt, drop, late
-from protocols.recipe import Recipe, Total
+from protocols.recipe import Recipe
 from protocols.simulate import RoundReport, simulate
+from protocols.spending import Spending
+from protocols.total import Total
 from protocols.training import PrivateRounds
 from protocols.transport import AsyncMemoryNetwork, ClientTransport, MemoryNetwork, ServerTransport
 
@@ -34,6 +36,7 @@ __all__ = [
     "RecipeError",
     "RoundReport",
     "ServerTransport",
+    "Spending",
     "Total",
     "arun_client",
     "arun_server",

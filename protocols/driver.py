@@ -17,9 +17,22 @@ from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Executor
 
 from protocols.errors import DeadlinePassed
+from protocols.spending import Spending, settle_aborted
 from protocols.transport import AsyncClientTransport, AsyncServerTransport, ClientTransport, ServerTransport
-from secagg import Aggregate, ClientRound, Event, Failed, Finished, MisuseError, NeedInput, Ring, Send, ServerRound
-from secagg.pairwise.client import MaskSource
+from secagg import (
+    Aggregate,
+    ClientRound,
+    Event,
+    Failed,
+    Finished,
+    MisuseError,
+    NeedInput,
+    Ring,
+    RoundAborted,
+    Send,
+    ServerRound,
+)
+from secagg.pairwise.outgoing import MaskSource
 
 Clock = Callable[[], float]
 
@@ -32,6 +45,7 @@ def run_server(
     executor: Executor | None = None,
     workers: int = 1,
     clock: Clock = time.monotonic,
+    spending: Spending | None = None,
 ) -> Aggregate:
     """Drive a server's round to its aggregate.
 
@@ -42,22 +56,26 @@ def run_server(
         executor: threads to expand masks on, `workers` of them.
         workers: see `executor`.
         clock: monotonic seconds.
+        spending: the server's privacy ledger and the recipe; the round is charged before it is offered.
 
     Raises:
         RoundAborted: a leg closed below its floor, or a secret could not be rebuilt.
+        dp.BudgetExceeded: the ledger has no room for the round; nothing was sent.
+        dp.LedgerError: the ledger cannot be used.
     """
-    events = round_.start()
-    while not round_.ready:
-        for send in _sends(events):
-            if send.to is not None:
-                transport.send(send.to, bytes(send.data))
-        deadline = clock() + leg_timeout
-        while round_.waiting_for and (left := deadline - clock()) > 0:
-            incoming = transport.receive(left)
-            if incoming is not None:
-                round_.receive(*incoming)
-        events = _checked(round_.close_leg())
-    return _aggregate(round_.recover(executor, workers=workers))
+    with _charged(round_, spending) as settle:
+        events = round_.start()
+        while not round_.ready:
+            for send in _sends(events):
+                if send.to is not None:
+                    transport.send(send.to, bytes(send.data))
+            deadline = clock() + leg_timeout
+            while round_.waiting_for and (left := deadline - clock()) > 0:
+                incoming = transport.receive(left)
+                if incoming is not None:
+                    round_.receive(*incoming)
+            events = _checked(round_.close_leg())
+        return settle(_aggregate(round_.recover(executor, workers=workers)))
 
 
 def run_client(
@@ -66,6 +84,7 @@ def run_client(
     make_input: Callable[[Ring], MaskSource],
     *,
     timeout: float,
+    spending: Spending | None = None,
 ) -> None:
     """Drive a client's round to its end.
 
@@ -75,10 +94,13 @@ def run_client(
         make_input: called once with the round's ring, when the input is needed: train there, and return
             `recipe.encode(update, ..., ring=ring)`.
         timeout: seconds of silence after which the client leaves.
+        spending: this client's own privacy ledger and the recipe; the round is charged before make_input is called.
 
     Raises:
         RemoteError: the server broke a rule; the round is closed and wiped.
         DeadlinePassed: the server said nothing in time; the round is closed and wiped.
+        dp.BudgetExceeded: the ledger has no room for the round; the client left it.
+        dp.LedgerError: the ledger cannot be used; the client left, or has done its part.
     """
     while True:
         data = transport.receive(timeout)
@@ -88,10 +110,14 @@ def run_client(
         events = _checked(round_.receive(data))
         if (needed := _needed(events)) is not None:
             with _leaving(round_):
+                if spending is not None:
+                    spending.reserve(round_.config)
                 events = _checked(round_.provide(make_input(needed.ring)))
         for send in _sends(events):
             transport.send(bytes(send.data))
         if _is_finished(events):
+            if spending is not None:
+                spending.commit(round_.config, survivors=round_.confirmed)
             return
 
 
@@ -102,6 +128,7 @@ async def arun_server(
     leg_timeout: float,
     executor: Executor | None = None,
     workers: int = 1,
+    spending: Spending | None = None,
 ) -> Aggregate:
     """Drive a server's round within asyncio; as `run_server`.
 
@@ -110,21 +137,22 @@ async def arun_server(
     Raises:
         as `run_server`.
     """
-    events = round_.start()
-    while not round_.ready:
-        for send in _sends(events):
-            if send.to is not None:
-                await transport.send(send.to, bytes(send.data))
-        deadline = asyncio.timeout(leg_timeout)
-        try:
-            async with deadline:
-                while round_.waiting_for:
-                    round_.receive(*await transport.receive())
-        except TimeoutError:
-            if not deadline.expired():
-                raise  # the transport's own; the deadline is an ordinary end of a leg, and close_leg gives the verdict
-        events = _checked(round_.close_leg())
-    return _aggregate(await asyncio.to_thread(round_.recover, executor, workers=workers))
+    with _charged(round_, spending) as settle:
+        events = round_.start()
+        while not round_.ready:
+            for send in _sends(events):
+                if send.to is not None:
+                    await transport.send(send.to, bytes(send.data))
+            deadline = asyncio.timeout(leg_timeout)
+            try:
+                async with deadline:
+                    while round_.waiting_for:
+                        round_.receive(*await transport.receive())
+            except TimeoutError:
+                if not deadline.expired():
+                    raise  # the transport's own; the deadline is an ordinary end of a leg: close_leg gives the verdict
+            events = _checked(round_.close_leg())
+        return settle(_aggregate(await asyncio.to_thread(round_.recover, executor, workers=workers)))
 
 
 async def arun_client(
@@ -133,6 +161,7 @@ async def arun_client(
     make_input: Callable[[Ring], Awaitable[MaskSource]],
     *,
     timeout: float,  # seconds of silence between messages, not a bound on the whole call
+    spending: Spending | None = None,
 ) -> None:
     """Drive a client's round within asyncio; as `run_client`.
 
@@ -152,11 +181,37 @@ async def arun_client(
         events = _checked(round_.receive(data))
         if (needed := _needed(events)) is not None:
             with _leaving(round_):
+                if spending is not None:
+                    spending.reserve(round_.config)
                 events = _checked(round_.provide(await make_input(needed.ring)))
         for send in _sends(events):
             await transport.send(bytes(send.data))
         if _is_finished(events):
+            if spending is not None:
+                spending.commit(round_.config, survivors=round_.confirmed)
             return
+
+
+@contextlib.contextmanager
+def _charged(round_: ServerRound, spending: Spending | None) -> Iterator[Callable[[Aggregate], Aggregate]]:
+    """Charge a server's round before it begins, and settle the charge by how it ends.
+
+    A round that ends in any other way than a sum or an abort keeps its reservation, which counts as spent.
+    """
+    if spending is None:
+        yield lambda aggregate: aggregate
+        return
+    spending.reserve(round_.config)
+
+    def settle(aggregate: Aggregate) -> Aggregate:
+        spending.commit(round_.config, survivors=len(aggregate.survivors))
+        return aggregate
+
+    try:
+        yield settle
+    except RoundAborted:
+        settle_aborted(spending, round_)
+        raise
 
 
 @contextlib.contextmanager

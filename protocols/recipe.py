@@ -4,32 +4,48 @@ Promise: every client with the same recipe digest clips to the same norm, rounds
 numbers at the same coordinates. Weights and metrics travel inside the input, never beside it. What the encoding does
 to an update is said: `clipped` on the input, `step` on the total.
 
-Clipping is flat: one L2 bound over all tensors of an update. There is no noise yet, so the total tells the exact sum.
+Clipping is flat, one L2 bound over all tensors, or group by group, or to a quantile that the sum itself tells. Without
+noise the total tells the exact sum. With noise, each client adds its share before masking: see `protocols.noised`.
 
-Imports secagg's layout, ring and plan, and dp's clipping.
+Imports numpy, secagg's layout, ring and plan, dp's clipping, and the rooms of this package that an input passes.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import math
+import numbers
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from dp.clipping import clip_factor, l2_norm
-from dp.errors import UpdateError
-from protocols.errors import NoWeight, RecipeError
-from secagg.errors import InputError, MisuseError
+from dp.adaptive import QuantileClip
+from dp.budgeting import DEFAULT_RESOLUTION
+from dp.clipping import group_factors
+from dp.errors import ParameterError, UpdateError
+from dp.events import Event, Repeated
+from dp.law import IntegerNoise
+from dp.ledger import Charge
+from dp.noise import DiscreteGaussian, Skellam
+from dp.overflow import DEFAULT_PROBABILITY
+from protocols.clips import Clip, Groups, as_float, bound_of, check_groups, groups_of, positive
+from protocols.errors import RecipeError
+from protocols.inputs import NoisedWords, RecipeInput
+from protocols.noised import DEFAULT_SHARE, Noising, rotation_seed
+from protocols.total import METRIC, WEIGHT, WITHIN, Total
+from secagg.config import instructions_digest
+from secagg.errors import InputError
 from secagg.fixedpoint import FixedPoint
-from secagg.layout import Decoded, EncodedInput, Layout
+from secagg.layout import Decoded, Layout
 from secagg.plan import Plan
 from secagg.primitives import kdf, labels
-from secagg.ring import Ring, Words
+from secagg.ring import Ring
+from secagg.slot import SlotKind
 
 DEFAULT_STEP: Final = 2.0**-19
 """Default step as a share of clip: integers reach 2^19, and 2 * n * 2^19 + 1 <= 2^32 holds up to n = 4095 clients,
@@ -37,10 +53,6 @@ so an input of up to that many clients is made of 32-bit words."""
 
 MAX_LEVELS: Final = 1 << 40
 """Largest clip / step. Float64 leaves 13 bits below it, which is what `Total.step` counts on."""
-
-_WEIGHT: Final = "weight"
-_METRIC: Final = "metric/"
-_FLOAT_SLACK: Final = 1.0 + 2.0**-9
 
 
 class AggregateLike(Protocol):
@@ -71,6 +83,11 @@ class AggregateLike(Protocol):
         """Joined, but no survivor."""
         ...
 
+    @property
+    def instructions_digest(self) -> bytes:
+        """What the clients executed; a noised sum is rotated back by it."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -78,41 +95,50 @@ class Recipe:
 
     Attributes:
         layout: the slots of an input; holds the steps.
-        clip: L2 bound of an update over all its tensors, and so the bound of each coordinate.
+        groups: which tensors are clipped together, and to what; one group of all of them where clipping is flat.
         weight: the largest weight a client may give its update; None where every update counts once.
         metrics: name and bound of each metric, in order of name.
+        noising: the noise each client adds and the way to it; None where the sum is exact.
+        adaptive: the quantile that the clip follows; None where it stays.
 
     Raises:
         RecipeError: a parameter is out of range, or the layout is not the one that they ask for.
     """
 
     layout: Layout
-    clip: float
+    groups: Groups
     weight: float | None
     metrics: tuple[tuple[str, float], ...]
+    noising: Noising | None = None
+    adaptive: QuantileClip | None = None
 
     def __post_init__(self) -> None:
+        check_groups(self.groups, [slot.name for slot in self.layout.tensors])
         doors = {slot.fixed for slot in self.layout.tensors}
         if len(doors) != 1 or next(iter(doors)).bound != self.clip:
             raise RecipeError(f"every tensor of the layout must have one step and the bound clip={self.clip!r}")
         _check_step(self.step, self.clip)
         if self.weight is not None:
-            _positive("weight", self.weight)
+            positive("weight", self.weight)
         if list(self.metrics) != sorted(self.metrics):
             raise RecipeError("metrics must be in order of name: use Recipe.like")
-        expected = _scalar_doors(next(iter(doors)).limit, self.weight, self.metrics)
+        expected = _scalar_doors(next(iter(doors)).limit, self.weight, self.metrics, adapts=self.adaptive is not None)
         if {slot.name: slot.fixed for slot in self.layout.scalars} != expected:
             raise RecipeError("the layout's scalars are not those of weight and metrics: use Recipe.like")
+        self._check_noising()
 
     @classmethod
     def like(
         cls,
         tensors: Mapping[str, npt.NDArray[Any]],
         *,
-        clip: float,
+        clip: Clip,
+        noise: IntegerNoise | None = None,
         weight: float | None = None,
         metrics: Mapping[str, float] | None = None,
         step: float | None = None,
+        share: float = DEFAULT_SHARE,
+        overflow_probability: float = DEFAULT_PROBABILITY,
     ) -> Recipe:
         """Write the recipe for updates with the names, shapes and dtypes of `tensors`; its numbers are not looked at.
 
@@ -120,36 +146,75 @@ class Recipe:
 
         Args:
             tensors: an example of an update.
-            clip: L2 bound of a whole update; a longer one is scaled down to it, and says so.
+            clip: L2 bound of a whole update; a longer one is scaled down to it, and says so. A mapping bounds groups of
+                tensors each on its own, by the name of one or a tuple of names: the whole update is then within the
+                root of the sum of squares. A `dp.QuantileClip` moves from round to round, which needs noise.
+            noise: what each client adds, `dp.Skellam` or `dp.DiscreteGaussian`, in units of its step; sized by
+                `for_budget(clip=, epsilon=, delta=, rounds=, honest=plan.min_survivors - plan.max_corrupt)`.
             weight: the largest weight; given, each client passes a weight from 0 to it and the total is the weighted
                 mean, with the weights hidden. 0 takes part and counts for nothing.
             metrics: name -> bound of each number clients report, between -bound and bound.
-            step: distance of two neighboring values of a coordinate; by default clip * 2**-19.
+            step: distance of two neighboring values of a coordinate; by default clip * 2**-19, or with noise that of
+                the noise, and clip * 2**-16 where it has none.
+            share: with noise, what part of the clip the bound of a weight or metric takes: a larger one makes them
+                less noisy and the tensors more. Without noise it says nothing.
+            overflow_probability: with noise, the odds that any coordinate of a round's sum wraps. Without noise, none
+                can.
 
         Raises:
             RecipeError: a parameter is out of range, or there is no tensor.
             secagg.errors.ConfigError: a name is unfit, or there is no coordinate.
             secagg.errors.InputError: a tensor is not a numpy array of floats.
         """
-        clip = _positive("clip", clip)
-        step = clip * DEFAULT_STEP if step is None else _positive("step", step)
-        _check_step(step, clip)
         if not tensors:
             raise RecipeError("tensors is empty: give an example of an update with at least one tensor")
-        weight = None if weight is None else _positive("weight", weight)
+        adaptive = clip if isinstance(clip, QuantileClip) else None
+        groups = groups_of(tensors, clip)
+        bound = bound_of(groups)
+        step = _step(bound, step, noise)
+        _check_step(step, bound)
+        weight = None if weight is None else positive("weight", weight)
         bounds = _metric_bounds(metrics or {})
-        doors = _scalar_doors(FixedPoint(bound=clip, step=step).limit, weight, bounds)
-        layout = Layout.like(tensors, bound=clip, step=step, scalars=doors)
-        return cls(layout=layout, clip=clip, weight=weight, metrics=bounds)
+        doors = _scalar_doors(FixedPoint(bound=bound, step=step).limit, weight, bounds, adapts=adaptive is not None)
+        layout = Layout.like(tensors, bound=bound, step=step, scalars=doors)
+        noising = None
+        if noise is not None:
+            noising = Noising(
+                noise=noise if noise.step == step else noise.at(step),
+                clip=bound,
+                length=layout.length,
+                numbers=len(doors),
+                share=share,
+                overflow_probability=overflow_probability,
+            )
+        return cls(layout=layout, groups=groups, weight=weight, metrics=bounds, noising=noising, adaptive=adaptive)
+
+    @functools.cached_property
+    def clip(self) -> float:
+        """L2 bound of an update over all its tensors, and so the bound of each coordinate."""
+        return bound_of(self.groups)
+
+    @property
+    def noise(self) -> IntegerNoise | None:
+        """What each client adds to its input, in units of the step; None where the sum is exact."""
+        return None if self.noising is None else self.noising.noise
 
     @functools.cached_property
     def digest(self) -> bytes:
-        """SHA-256 over the layout's digest, clip, weight and metrics, each part with its length."""
+        """SHA-256 over the layout's digest, groups, weight, metrics and noise, each part with its length."""
         weight = b"" if self.weight is None else struct.pack(">d", self.weight)
         metrics = [part for name, bound in self.metrics for part in (name.encode("utf-8"), struct.pack(">d", bound))]
-        count = struct.pack(">Q", len(self.metrics))
-        clip = struct.pack(">d", self.clip)
-        return kdf.digest(labels.RECIPE_DIGEST, self.layout.digest, clip, weight, count, *metrics)
+        groups = [
+            part
+            for names, bound in self.groups
+            for part in (struct.pack(">Q", len(names)), *(name.encode("utf-8") for name in names), _packed(bound))
+        ]
+        noising = b"" if self.noising is None else self.noising.canonical
+        moving = self.adaptive
+        adaptive = b"" if moving is None else struct.pack(">dd", moving.quantile, moving.rate)
+        counts = struct.pack(">QQ", len(self.groups), len(self.metrics))
+        parts = (self.layout.digest, weight, noising, adaptive, counts, *groups, *metrics)
+        return kdf.digest(labels.RECIPE_DIGEST, *parts)
 
     @property
     def length(self) -> int:
@@ -158,15 +223,73 @@ class Recipe:
 
     @property
     def step(self) -> float:
-        """Distance of two neighboring values of a tensor's coordinate."""
+        """Distance of two neighboring values of a tensor's coordinate; with noise, of the rotated one's."""
         return self.layout.tensors[0].fixed.step
 
     def ring(self, plan: Plan) -> Ring:
-        """Return the smallest ring in which the plan's clients cannot wrap.
+        """Return the smallest ring in which the plan's clients cannot wrap or, with noise, do with the stated odds.
 
-        There always is one: `MAX_LEVELS` and the largest number of clients need 58 bits.
+        Without noise there always is one: `MAX_LEVELS` and the largest number of clients need 58 bits.
+
+        Raises:
+            RecipeError: with noise, no ring of 64 bits is enough.
         """
-        return self.layout.ring_for(plan.clients)
+        if self.noising is None:
+            return self.layout.ring_for(plan.clients)
+        try:
+            return Ring(self.noising.bits(plan.clients))
+        except ParameterError as error:
+            raise RecipeError(str(error)) from error
+
+    def charge(self, plan: Plan, *, survivors: int | None = None) -> Charge:
+        """Return what a round costs, for a `dp.Ledger`: at the plan's fewest survivors, or at those there were.
+
+        The plan's `max_corrupt` clients are taken to collude: their noise is not counted against the server.
+
+        Raises:
+            RecipeError: there is no noise, so that no ledger can allow the round, or survivors is not of the plan.
+        """
+        if self.noising is None:
+            raise RecipeError("the recipe has no noise, so its sum has no bounded cost: give Recipe.like a noise")
+        counted = plan.min_survivors if survivors is None else survivors
+        if type(counted) is not int or not plan.min_survivors <= counted <= plan.clients:
+            raise RecipeError(f"survivors={survivors!r} must be from {plan.min_survivors} to {plan.clients}")
+        return self.noising.charge(clients=plan.clients, survivors=counted, colluders=plan.max_corrupt)
+
+    def planned(self, plan: Plan, *, rounds: int) -> Event:
+        """Return all of so many rounds at the plan's fewest survivors: what a `dp.Ledger` is created with.
+
+        Raises:
+            RecipeError: there is no noise.
+            dp.ParameterError: rounds is no positive number.
+        """
+        return Repeated(event=self.charge(plan).server, count=rounds)
+
+    def after(self, total: Total) -> Recipe:
+        """Return the recipe of the next round: its clip has moved towards the quantile by what the total tells.
+
+        The step moves along, so that noise and cost stay what they are. A clip that does not adapt stays: the recipe is
+        this one. Every client computes the next recipe from the total, or is told it, and refuses a round of another.
+
+        Raises:
+            RecipeError: the total is of another recipe.
+        """
+        if total.recipe is not self:
+            raise RecipeError("the total is of another recipe: ask the one it was made with")
+        if self.adaptive is None or self.noising is None:
+            return self
+        moved = self.adaptive.next(total.within)
+        step = self.step * (moved.clip / self.clip)
+        tensors = tuple(replace(slot, fixed=FixedPoint(bound=moved.clip, step=step)) for slot in self.layout.tensors)
+        doors = _scalar_doors(tensors[0].fixed.limit, self.weight, self.metrics, adapts=True)
+        scalars = tuple(replace(slot, fixed=doors[slot.name]) for slot in self.layout.scalars)
+        return replace(
+            self,
+            layout=Layout(slots=tensors + scalars),
+            groups=((self.groups[0][0], moved.clip),),
+            noising=replace(self.noising, noise=self.noising.noise.at(step), clip=moved.clip),
+            adaptive=moved,
+        )
 
     def encode(
         self,
@@ -175,42 +298,54 @@ class Recipe:
         weight: float | None = None,
         metrics: Mapping[str, float] | None = None,
         ring: Ring,
+        instructions: bytes | None = None,
     ) -> RecipeInput:
-        """Check an update whole, clip it, weigh it, and return it as an input whose words are made as they are read.
+        """Check an update whole, clip it, weigh it, and return it as an input.
+
+        Without noise the words are made as they are read; the update is not copied, and is to be left alone until the
+        input is sent. With noise they are made here, once.
+
+        With noise, nothing about the numbers is refused: an update that is not finite counts as zeros, a weight or
+        metric beyond its bound as the bound; the input's `faithful` tells its own client.
 
         Args:
-            update: the client's tensors; not changed, not copied whole, and to be left alone until the input is sent.
+            update: the client's tensors; not changed.
             weight: from 0 to the recipe's weight; required where the recipe has one, refused where it has none.
             metrics: exactly the recipe's, each within its bound.
             ring: the ring of the round, from `ring`.
+            instructions: with noise, the bytes that the client's round was made with; the rotation follows from them.
 
         Raises:
-            secagg.errors.InputError: anything about the update, weight or metrics does not fit; the text names it.
+            secagg.errors.InputError: names, shapes or dtypes do not fit or, without noise, numbers; the text says
+                which. With noise, instructions is missing.
             secagg.errors.ConfigError: the ring is too small for this recipe.
         """
+        arrays = self.layout.check(update)
         scalars: dict[str, float] = {}
-        share = 1.0
         if self._weighs(weight):
-            share = scalars[_WEIGHT] = self._share(weight)
+            scalars[WEIGHT] = self._number("weight", weight)
         for name, value in self._matched(metrics or {}).items():
-            scalars[_METRIC + name] = value
-        norm = _norm(self.layout.check(update))
-        # factor * share stays at or below factor, so a coordinate that fits after clipping fits after weighing.
-        scale = clip_factor(norm, self.clip) * share
-        words = self.layout.encode(update, scalars, scale=scale, ring=ring)
-        return RecipeInput(words, clipped=norm > self.clip)
+            scalars[METRIC + name] = value
+        if self.noising is None:
+            return self._exact(arrays, scalars, ring)
+        if unfit := next((name for name, value in scalars.items() if not isinstance(value, numbers.Real)), None):
+            raise InputError(f"{unfit} is of type {type(scalars[unfit]).__name__}: pass a float")
+        if not isinstance(instructions, bytes):
+            raise InputError("instructions is missing: a noised input is rotated by the bytes its round was made with")
+        return self._noised(self.noising, arrays, scalars, ring, instructions_digest(instructions))
 
     def decode(self, aggregate: AggregateLike) -> Total:
         """Read an aggregate of inputs of this recipe.
 
         Raises:
             RecipeError: its length is not this recipe's, it has no survivors, or it lies beyond what so many clients
-                can put in: at least one of them broke the recipe. A cheat within the bounds does not show.
+                can put in: at least one of them broke the recipe. A cheat within the bounds does not show, and under
+                noise none does.
         """
         if not aggregate.survivors:
             raise RecipeError("the aggregate has no survivors, so it is the sum of nothing")
         try:
-            decoded = self.layout.decode(aggregate.values, clients=len(aggregate.survivors))
+            decoded = self._decoded(aggregate)
         except InputError as error:
             raise RecipeError(f"the aggregate is not one of this recipe: {error}") from error
         return Total(
@@ -221,6 +356,86 @@ class Recipe:
             dropped=tuple(aggregate.dropped),
         )
 
+    def _exact(self, arrays: Mapping[str, npt.NDArray[Any]], scalars: dict[str, float], ring: Ring) -> RecipeInput:
+        """The way without noise: refuses what does not fit."""
+        share = 1.0
+        if self.weight is not None:
+            share = scalars[WEIGHT] = self._share(scalars[WEIGHT])
+        try:
+            factors, clipped = group_factors(arrays, self.groups)
+        except UpdateError as error:  # one fault, one type, whichever module notices it
+            raise InputError(str(error)) from error
+        # factor * share stays at or below factor, so a coordinate that fits after clipping fits after weighing.
+        scale = {name: factor * share for name, factor in factors.items()}
+        return RecipeInput(self.layout.encode(arrays, scalars, scale=scale, ring=ring), clipped=clipped)
+
+    def _noised(
+        self,
+        noising: Noising,
+        arrays: Mapping[str, npt.NDArray[Any]],
+        scalars: dict[str, float],
+        ring: Ring,
+        instructions: bytes,
+    ) -> RecipeInput:
+        """The way with noise: takes whatever numbers there are."""
+        bounds = {METRIC + name: bound for name, bound in self.metrics} | {WEIGHT: self.weight or 1.0}
+        given = {name: as_float(value) / bounds[name] for name, value in scalars.items()}
+        shares = {name: _held(value) for name, value in given.items()}
+        if self.weight is not None:
+            shares[WEIGHT] = max(shares[WEIGHT], 0.0)
+        faithful = given == shares
+        try:
+            factors, clipped = group_factors(arrays, self.groups)
+        except UpdateError:
+            factors, clipped, faithful = {}, False, False
+        if self.adaptive is not None:
+            shares[WITHIN] = -1.0 if clipped or not factors else 1.0
+        scale = shares.get(WEIGHT, 1.0)
+        vector = np.zeros(self.length)
+        for slot, (start, stop) in zip(self.layout.slots, itertools.pairwise(self.layout.offsets), strict=True):
+            if slot.kind is SlotKind.SCALAR:
+                vector[start] = shares[slot.name]
+            elif factors:
+                np.multiply(
+                    arrays[slot.name].reshape(-1), factors[slot.name] * scale, out=vector[start:stop], dtype=np.float64
+                )
+        values, fitted = noising.encode(vector, rotation_seed(self.digest, instructions))
+        return RecipeInput(
+            NoisedWords(values, ring),
+            clipped=clipped,
+            faithful=faithful and fitted,
+            instructions_digest=instructions,
+        )
+
+    def _decoded(self, aggregate: AggregateLike) -> Decoded:
+        if self.noising is None:
+            return self.layout.decode(aggregate.values, clients=len(aggregate.survivors))
+        self.layout.decode(aggregate.values)  # refuses another length or dtype
+        seed = rotation_seed(self.digest, aggregate.instructions_digest)
+        vector = self.noising.decode(aggregate.values, seed)
+        tensors: dict[str, npt.NDArray[np.float64]] = {}
+        scalars: dict[str, float] = {}
+        bounds = {METRIC + name: bound for name, bound in self.metrics}
+        for slot, (start, stop) in zip(self.layout.slots, itertools.pairwise(self.layout.offsets), strict=True):
+            if slot.kind is SlotKind.SCALAR:
+                scalars[slot.name] = float(vector[start]) * bounds.get(slot.name, 1.0)
+            else:
+                tensors[slot.name] = vector[start:stop].reshape(slot.shape)
+        return Decoded(tensors, scalars)
+
+    def _check_noising(self) -> None:
+        """Hold what the noise was sized by against what is encoded."""
+        noising = self.noising
+        if noising is None:
+            if self.adaptive is not None:
+                raise RecipeError("a clip that adapts learns from the clients' norms: give Recipe.like a noise as well")
+            return
+        if self.adaptive is not None and (len(self.groups) != 1 or self.adaptive.clip != self.clip):
+            raise RecipeError("a clip that adapts is one over the whole update: use Recipe.like")
+        counted = (noising.length, noising.numbers, noising.clip, noising.step)
+        if counted != (self.length, len(self.layout.scalars), self.clip, self.step):
+            raise RecipeError("the noise is not for this layout, clip and step: use Recipe.like")
+
     def _weighs(self, weight: object) -> bool:
         """Whether this recipe has a weight; refuses a client that disagrees."""
         if self.weight is None and weight is not None:
@@ -229,13 +444,17 @@ class Recipe:
             raise InputError(f"weight is missing: the recipe needs one, from 0 to {self.weight!r}")
         return self.weight is not None
 
-    def _share(self, weight: Any) -> float:
+    def _number(self, name: str, value: Any) -> float:
+        """Return a weight as a float. The refusal does not say what it was."""
+        if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+            raise InputError(f"{name} is of type {type(value).__name__}: pass a number from 0 to {self.weight!r}")
+        return as_float(value)
+
+    def _share(self, weight: float) -> float:
         """Return a weight as a share of the largest one. The refusal does not say what it was."""
-        if isinstance(weight, bool) or not isinstance(weight, int | float | np.integer | np.floating):
-            raise InputError(f"weight is of type {type(weight).__name__}: pass a number from 0 to {self.weight!r}")
         if self.weight is None or not 0 <= weight <= self.weight:
             raise InputError(f"weight must be a number from 0 to {self.weight!r}")
-        return float(weight) / self.weight
+        return weight / self.weight
 
     def _matched(self, given: Mapping[str, float]) -> Mapping[str, float]:
         names = {name for name, _ in self.metrics}
@@ -243,147 +462,6 @@ class Recipe:
             missing, unknown = sorted(names - given.keys()), sorted(map(str, given.keys() - names))
             raise InputError(f"metrics differ from the recipe: missing {missing}, unknown {unknown}")
         return given
-
-
-class RecipeInput:
-    """One client's clipped and weighed input, made word by word as it is read.
-
-    It holds a secret: it shows its length only, and refuses to be pickled or copied.
-    """
-
-    __slots__ = ("_clipped", "_words")
-
-    def __init__(self, words: EncodedInput, *, clipped: bool) -> None:
-        self._words = words
-        self._clipped = clipped
-
-    @property
-    def clipped(self) -> bool:
-        """Whether the update was beyond the recipe's clip and was scaled down to it. Known to this client only."""
-        return self._clipped
-
-    @property
-    def length(self) -> int:
-        """Words of the input."""
-        return self._words.length
-
-    @property
-    def ring(self) -> Ring:
-        """The ring the words are in."""
-        return self._words.ring
-
-    def read(self, start: int, stop: int) -> Words:
-        """Return words start to stop, stop excluded, in a fresh array; see `secagg.layout.EncodedInput.read`."""
-        return self._words.read(start, stop)
-
-    def __repr__(self) -> str:
-        return f"<RecipeInput of {self.length} words>"
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise MisuseError("an encoded input holds a client's update and is never pickled or copied")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Total:
-    """The sum of a round in the caller's shapes, and who is in it. Made by `Recipe.decode`.
-
-    With n survivors, clipped updates x_i, weights w_i and the largest weight W, the round summed the tensors
-    (w_i / W) x_i and the scalars w_i / W; without weights, the tensors x_i.
-
-    Attributes:
-        recipe: what was summed.
-        decoded: the raw sums, in the units of the slots.
-        joined: clients whose advert was in the roster.
-        survivors: clients whose input counts.
-        dropped: joined, but no survivor.
-    """
-
-    recipe: Recipe
-    decoded: Decoded = field(repr=False)
-    joined: tuple[str, ...]
-    survivors: tuple[str, ...]
-    dropped: tuple[str, ...]
-
-    def sum(self) -> dict[str, npt.NDArray[np.float64]]:
-        """Return the sum of the clipped updates, or of weight times clipped update, in fresh arrays."""
-        return self._times(1.0 if self.recipe.weight is None else self.recipe.weight)
-
-    def mean(self) -> dict[str, npt.NDArray[np.float64]]:
-        """Return the mean of the clipped updates, weighted where the recipe has a weight, in fresh arrays.
-
-        Raises:
-            NoWeight: the weights sum to zero.
-        """
-        count = self._count()
-        return {name: np.asarray(array / count) for name, array in self.decoded.tensors.items()}
-
-    @property
-    def weight(self) -> float:
-        """The sum of the survivors' weights, or their number where the recipe has no weight."""
-        if self.recipe.weight is None:
-            return float(len(self.survivors))
-        return self.decoded.scalars[_WEIGHT] * self.recipe.weight
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """The mean of each metric over the survivors, each counting once, whatever its weight."""
-        return {name: self.metric(name) for name, _ in self.recipe.metrics}
-
-    def metric(self, name: str) -> float:
-        """Return the mean of a metric over the survivors, each counting once.
-
-        Raises:
-            RecipeError: the recipe has no metric of that name.
-        """
-        return self.metric_sum(name) / len(self.survivors)
-
-    def metric_sum(self, name: str) -> float:
-        """Return the sum of a metric over the survivors. A ratio of two of them is a mean weighted by the second.
-
-        Raises:
-            RecipeError: the recipe has no metric of that name.
-        """
-        try:
-            return self.decoded.scalars[_METRIC + name]
-        except KeyError:
-            known = [metric for metric, _ in self.recipe.metrics]
-            raise RecipeError(f"the recipe has no metric {name!r:.80}, it has {known}") from None
-
-    @property
-    def step(self) -> float:
-        """A bound on how far any coordinate of `mean()` is from the mean of the clipped updates.
-
-        Without weights it is the step s of the recipe: each client rounds by at most s / 2, so the mean of n is off by
-        at most s / 2, and the other half covers float64 (below 2^-8 s, since clip <= 2^40 s).
-
-        With weights, let A and R be the sums of (w_i / W) x_i and w_i / W, A' and R' the sums that were decoded, u the
-        step of the weight slot. |A' - A| <= n s / 2 and |R' - R| <= n u / 2, so with |A / R| <= clip
-
-            |A' / R' - A / R| = |(A' - A) + (A / R)(R - R')| / R' <= (n / R') (s + clip u) / 2.
-
-        Float64 adds less than 2^-9 of that. Near n / R' = 1, when all weights are the largest one, it is about s; it
-        grows as the weights shrink against W, so take the smallest W that every client stays below.
-
-        Raises:
-            NoWeight: the weights sum to zero.
-        """
-        if self.recipe.weight is None:
-            return self.recipe.step
-        weight_step = next(slot.fixed.step for slot in self.recipe.layout.scalars if slot.name == _WEIGHT)
-        spread = (self.recipe.step + self.recipe.clip * weight_step) / 2
-        return len(self.survivors) / self._count() * spread * _FLOAT_SLACK
-
-    def _count(self) -> float:
-        """Return what a sum of tensors is divided by: the survivors, or their weights as shares of the largest."""
-        if self.recipe.weight is None:
-            return float(len(self.survivors))
-        shares = self.decoded.scalars[_WEIGHT]
-        if shares <= 0.0:
-            raise NoWeight("the survivors' weights sum to zero, so there is no mean: sum() still holds")
-        return shares
-
-    def _times(self, factor: float) -> dict[str, npt.NDArray[np.float64]]:
-        return {name: np.asarray(array * factor) for name, array in self.decoded.tensors.items()}
 
 
 def _check_step(step: float, clip: float) -> None:
@@ -395,31 +473,39 @@ def _metric_bounds(metrics: Mapping[str, float]) -> tuple[tuple[str, float], ...
     for name in metrics:
         if not isinstance(name, str):
             raise RecipeError(f"metrics has the name {name!r:.80}: names are str")
-    return tuple((name, _positive(f"metrics[{name!r:.80}]", metrics[name])) for name in sorted(metrics))
+    return tuple((name, positive(f"metrics[{name!r:.80}]", metrics[name])) for name in sorted(metrics))
 
 
-def _scalar_doors(levels: int, weight: float | None, metrics: tuple[tuple[str, float], ...]) -> dict[str, FixedPoint]:
-    """Return the scalar slots: the weight as a share of the largest, each metric in its own unit."""
-    doors = {_METRIC + name: FixedPoint(bound=bound, step=bound / levels) for name, bound in metrics}
+def _scalar_doors(
+    levels: int, weight: float | None, metrics: tuple[tuple[str, float], ...], *, adapts: bool
+) -> dict[str, FixedPoint]:
+    """Return the scalar slots: the weight as a share of the largest, each metric in its own unit, the clip's bit."""
+    doors = {METRIC + name: FixedPoint(bound=bound, step=bound / levels) for name, bound in metrics}
     if weight is not None:
-        doors[_WEIGHT] = FixedPoint(bound=1.0, step=1.0 / levels)
+        doors[WEIGHT] = FixedPoint(bound=1.0, step=1.0 / levels)
+    if adapts:
+        doors[WITHIN] = FixedPoint(bound=1.0, step=1.0 / levels)
     return doors
 
 
-def _norm(arrays: Mapping[str, npt.NDArray[Any]]) -> float:
-    try:
-        return l2_norm(arrays)
-    except UpdateError as error:  # one fault, one type, whichever module notices it
-        raise InputError(str(error)) from error
+def _step(clip: float, step: float | None, noise: IntegerNoise | None) -> float:
+    """Return the step of the tensors: the one asked for, that of the noise, or a default."""
+    given = None if step is None else positive("step", step)
+    if noise is None:
+        return clip * DEFAULT_STEP if given is None else given
+    if not isinstance(noise, Skellam | DiscreteGaussian):
+        raise RecipeError(f"noise is of type {type(noise).__name__}: give dp.Skellam or dp.DiscreteGaussian")
+    if noise.step is not None and given not in (None, noise.step):
+        raise RecipeError(f"step={given!r} is not the noise's, {noise.step!r}: leave it out")
+    if given is None:
+        return clip / DEFAULT_RESOLUTION if noise.step is None else noise.step
+    return given
 
 
-def _positive(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise RecipeError(f"{name} is of type {type(value).__name__}: give a positive finite number, for example 1.0")
-    try:
-        number = float(value)
-    except OverflowError:  # an int beyond float64
-        number = math.inf
-    if not 0.0 < number < math.inf:
-        raise RecipeError(f"{name}={number!r} must be a positive finite number, for example 1.0")
-    return number
+def _held(share: float) -> float:
+    """Return a share brought to [-1, 1]; 0.0 for NaN."""
+    return 0.0 if math.isnan(share) else min(max(share, -1.0), 1.0)
+
+
+def _packed(bound: float) -> bytes:
+    return struct.pack(">d", bound)

@@ -14,8 +14,13 @@ from typing import Any
 
 import numpy.typing as npt
 
+from dp.errors import BudgetExceeded
+from dp.ledger import Ledger
 from protocols.faults import Fault, FaultKind, check_faults, flip
-from protocols.recipe import Recipe, RecipeInput, Total
+from protocols.inputs import RecipeInput
+from protocols.recipe import Recipe
+from protocols.spending import Spending, settle_aborted
+from protocols.total import Total
 from secagg import (
     Aggregate,
     ClientRound,
@@ -32,6 +37,7 @@ from secagg import (
     Policy,
     Rejected,
     Ring,
+    RoundAborted,
     RoundConfig,
     RoundStore,
     Send,
@@ -74,6 +80,8 @@ class RoundReport:
         rejected: messages the server refused.
         refused: clients that left because of a message of the server, and why.
         clipped: clients whose update was beyond the clip and was scaled down to it.
+        unfaithful: clients whose noised input does not stand for what they gave; see `RecipeInput.faithful`.
+        over_budget: clients that left because their own ledger has no room for the round.
         uplink: bytes each client sent.
         downlink: bytes each client was sent.
     """
@@ -85,17 +93,20 @@ class RoundReport:
     rejected: tuple[Rejected, ...] = field(repr=False)
     refused: Mapping[str, RemoteError] = field(repr=False)
     clipped: tuple[str, ...] = field(repr=False)
+    unfaithful: tuple[str, ...] = field(repr=False)
+    over_budget: tuple[str, ...]
     uplink: Mapping[str, int] = field(repr=False)
     downlink: Mapping[str, int] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Party:
-    """A client as it lives from round to round: its identity, its store, its floors."""
+    """A client as it lives from round to round: its identity, its store, its floors, its privacy ledger."""
 
     identity: Identity
     store: RoundStore | None = None
     policy: Policy | None = None
+    ledger: Ledger | None = None
 
     def client_round(
         self, name: str, directory: Directory, recipe: Recipe, instructions: bytes, floors: Policy
@@ -157,6 +168,7 @@ def play_round(
     number: int = 1,
     watch: Callable[[LegReport], None] | None = None,
     tap: Callable[[str, Leg, bytes], None] | None = None,
+    ledger: Ledger | None = None,
     executor: Executor | None = None,
     workers: int = 1,
 ) -> RoundReport:
@@ -175,26 +187,17 @@ def play_round(
         number: the round's number in the session.
         watch: called after each leg.
         tap: called with (client, leg, message) for every message that reaches the server: what the server sees.
+        ledger: the server's; the round is reserved in it before any update is looked at.
         executor: threads to expand masks on, `workers` of them.
         workers: see `executor`.
 
     Raises:
+        dp.BudgetExceeded: the server's ledger has no room for the round; nothing was touched.
+        dp.LedgerError: a ledger cannot be used.
         as `simulate`.
     """
     check_faults(faults, updates)
     _check_names(updates, parties=parties, weights=weights, metrics=metrics)
-    ring = recipe.ring(plan)
-    inputs = {
-        name: _encode(
-            name,
-            recipe,
-            update,
-            weight=None if weights is None else weights.get(name),
-            metrics=None if metrics is None else metrics.get(name),
-            ring=ring,
-        )
-        for name, update in updates.items()
-    }
     config = RoundConfig.create(
         session=system_entropy(16) if session is None else session,
         round=number,
@@ -203,16 +206,41 @@ def play_round(
         recipe=recipe,
         instructions=instructions,
     )
+    spending = None if ledger is None else Spending(ledger=ledger, recipe=recipe)
+    if spending is not None:
+        spending.reserve(config)
+    ring = config.ring
+    inputs = {
+        name: _encode(
+            name,
+            recipe,
+            update,
+            weight=None if weights is None else weights.get(name),
+            metrics=None if metrics is None else metrics.get(name),
+            ring=ring,
+            instructions=instructions,
+        )
+        for name, update in updates.items()
+    }
     directory = MemoryDirectory({name: parties[name].identity.public for name in updates})
     floors = Policy(adversaries=frozenset({plan.adversary}))
     clients = {name: parties[name].client_round(name, directory, recipe, instructions, floors) for name in updates}
     server = ServerRound(config, invited=tuple(updates), directory=directory)
-    table = _Table(server, clients, inputs, faults, watch, tap)
+    ledgers = {
+        name: Spending(ledger=own, recipe=recipe) for name in updates if (own := parties[name].ledger) is not None
+    }
+    table = _Table(server, clients, inputs, ledgers, faults, watch, tap)
     try:
         aggregate = table.play(executor, workers)
+    except RoundAborted:
+        if spending is not None:
+            settle_aborted(spending, server)
+        raise
     finally:
         for client in clients.values():  # whoever fell silent has left; its next round finds its store empty
             client.abort()
+    if spending is not None:
+        spending.commit(config, survivors=len(aggregate.survivors))
     return RoundReport(
         config=config,
         total=recipe.decode(aggregate),
@@ -221,6 +249,8 @@ def play_round(
         rejected=tuple(server.rejected),
         refused=table.refused,
         clipped=tuple(name for name in aggregate.survivors if inputs[name].clipped),
+        unfaithful=tuple(name for name in aggregate.survivors if not inputs[name].faithful),
+        over_budget=tuple(table.over_budget),
         uplink=table.uplink,
         downlink=table.downlink,
     )
@@ -234,10 +264,11 @@ def _encode(
     weight: float | None,
     metrics: Mapping[str, float] | None,
     ring: Ring,
+    instructions: bytes,
 ) -> RecipeInput:
     """Encode one client's update, and say whose it is where it does not fit."""
     try:
-        return recipe.encode(update, weight=weight, metrics=metrics, ring=ring)
+        return recipe.encode(update, weight=weight, metrics=metrics, ring=ring, instructions=instructions)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
 
@@ -265,6 +296,7 @@ class _Table:
         server: ServerRound,
         clients: Mapping[str, ClientRound],
         inputs: Mapping[str, RecipeInput],
+        ledgers: Mapping[str, Spending],
         faults: Iterable[Fault],
         watch: Callable[[LegReport], None] | None,
         tap: Callable[[str, Leg, bytes], None] | None,
@@ -272,6 +304,7 @@ class _Table:
         self._server = server
         self._clients = clients
         self._inputs = inputs
+        self._ledgers = ledgers
         self._faults: dict[str, list[Fault]] = collections.defaultdict(list)
         for fault in faults:
             self._faults[fault.client].append(fault)
@@ -280,6 +313,7 @@ class _Table:
         self._held: list[tuple[str, Leg, bytes]] = []
         self.legs: list[LegReport] = []
         self.refused: dict[str, RemoteError] = {}
+        self.over_budget: list[str] = []
         self.uplink: dict[str, int] = collections.Counter()
         self.downlink: dict[str, int] = collections.Counter()
 
@@ -324,12 +358,28 @@ class _Table:
             return
         events: tuple[Event, ...] = client.receive(data)
         if any(isinstance(event, NeedInput) for event in events):
+            if not self._affords(name, client):
+                return
             events = client.provide(self._inputs[name])
         for event in events:
             if isinstance(event, Send):
                 self._carry(name, bytes(event.data), leg)
             elif isinstance(event, Failed) and isinstance(event.error, RemoteError):
                 self.refused[name] = event.error
+            elif isinstance(event, Finished) and name in self._ledgers:
+                self._ledgers[name].commit(client.config, survivors=client.confirmed)
+
+    def _affords(self, name: str, client: ClientRound) -> bool:
+        """Charge a client's own ledger, before its input leaves; without room it leaves instead."""
+        if name not in self._ledgers:
+            return True
+        try:
+            self._ledgers[name].reserve(client.config)
+        except BudgetExceeded:
+            client.abort()
+            self.over_budget.append(name)
+            return False
+        return True
 
     def _carry(self, name: str, data: bytes, leg: Leg) -> None:
         """Bring an answer to the server, unless a fault meets it on the way."""

@@ -17,9 +17,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 
+from dp.ledger import Ledger
 from protocols.faults import Fault
-from protocols.recipe import Recipe, Total
+from protocols.recipe import Recipe
 from protocols.simulate import LegReport, Party, RoundReport, Update, play_round
+from protocols.total import Total
 from secagg import Adversary, ConfigError, Identity, MemoryStore, Plan, Policy
 from secagg.config import SESSION_SIZE
 from secagg.types import Leg, system_entropy
@@ -34,6 +36,9 @@ class PrivateRounds:
         max_corrupt: how many of them may collude with the server, or which fraction of them.
         adversary: what the server may do.
         policy: every client's floors; by default those of `secagg.Policy`, with the adversary class allowed.
+        ledger: the server's privacy ledger, for a recipe with noise: a round it has no room for is not begun.
+        client_ledger: called once with each client's name, for the ledger it keeps of its own; a client whose ledger
+            has no room drops out of the round before its input leaves.
         executor: threads to expand masks on, `workers` of them.
         workers: see `executor`.
 
@@ -49,10 +54,14 @@ class PrivateRounds:
         max_corrupt: float,
         adversary: Adversary | str = Adversary.ACTIVE,
         policy: Policy | None = None,
+        ledger: Ledger | None = None,
+        client_ledger: Callable[[str], Ledger] | None = None,
         executor: Executor | None = None,
         workers: int = 1,
     ) -> None:
         self.recipe = recipe
+        self.ledger = ledger
+        self._client_ledger = client_ledger
         self._max_dropped = _share("max_dropped", max_dropped)
         self._max_corrupt = _share("max_corrupt", max_corrupt)
         self._adversary = adversary
@@ -97,10 +106,11 @@ class PrivateRounds:
 
         Raises:
             RoundAborted: fewer clients than a floor were left; nothing was released. Call again for a new round.
+            dp.BudgetExceeded: the ledger has no room for another round; nothing was touched.
         """
         for name in updates:
             if name not in self._parties:
-                self._parties[name] = Party(identity=Identity.generate(), store=MemoryStore(), policy=self._policy)
+                self._parties[name] = self._party(name)
         self._number += 1
         self.last = play_round(
             updates,
@@ -115,10 +125,15 @@ class PrivateRounds:
             number=self._number,
             watch=watch,
             tap=tap,
+            ledger=self.ledger,
             executor=self._executor,
             workers=self._workers,
         )
         return self.last.total
+
+    def _party(self, name: str) -> Party:
+        ledger = None if self._client_ledger is None else self._client_ledger(name)
+        return Party(identity=Identity.generate(), store=MemoryStore(), policy=self._policy, ledger=ledger)
 
 
 def _share(name: str, value: float) -> Callable[[int], int]:

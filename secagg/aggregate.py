@@ -37,6 +37,7 @@ class Aggregate:
         survivors: those whose input is in the sum.
         config_digest: which round this is.
         blamed: wrong shares found on the way, none of which entered the sum.
+        instructions_digest: of what the clients executed; what encoded their inputs may depend on it.
     """
 
     values: npt.NDArray[np.int64] = field(repr=False)
@@ -45,6 +46,7 @@ class Aggregate:
     survivors: tuple[ClientId, ...]
     config_digest: bytes
     blamed: tuple[Blame, ...] = ()
+    instructions_digest: bytes = b""
 
     @property
     def dropped(self) -> tuple[ClientId, ...]:

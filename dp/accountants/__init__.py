@@ -4,7 +4,9 @@ Promise: `epsilon` returns the smallest bound among the accountants that support
 An event that none supports, or a relation under which nothing is proven about it, is refused, never approximated.
 
 Two accountants. *gaussian* is exact and knows Gaussian releases that are not sampled. *renyi* knows everything in
-dp.events. A privacy-loss distribution of Gaussian noise is a bound for neither integer noise, and is not used for it.
+dp.events. A caller may hand over more of them (`Accountant`), question by question: nothing is registered, so that an
+answer depends on its arguments alone. They may lower a bound and never lift a refusal. A privacy-loss distribution of
+Gaussian noise is a bound for neither integer noise, and is not used for it.
 
 Imports this package's events and errors, and numpy.
 """
@@ -13,10 +15,10 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -40,7 +42,7 @@ from dp.events import (
     require_event,
 )
 
-__all__ = ["Against", "Guarantee", "epsilon", "renyi_curve"]
+__all__ = ["Accountant", "Against", "Guarantee", "Leaf", "epsilon", "renyi_curve"]
 
 
 class Against(Enum):
@@ -64,7 +66,7 @@ class Guarantee:
         delta: as asked for.
         neighboring: between which data sets.
         against: against whom.
-        accountant: which accountant proved it, "gaussian" or "renyi".
+        accountant: which accountant proved it: "gaussian", "renyi" or the name of one that the caller handed over.
     """
 
     epsilon: float
@@ -74,7 +76,41 @@ class Guarantee:
     accountant: str
 
 
-def epsilon(events: Iterable[Event], *, delta: float, neighboring: Neighboring, against: Against) -> Guarantee:
+Leaf = Release | PoissonSampled | FixedSizeSampled
+"""What is counted and charged: an event that is not made of others."""
+
+
+class Accountant(Protocol):
+    """One more way to prove an epsilon, for example by a library that this package must not depend on.
+
+    It is asked after sampling was taken off where it does not count: what it sees it may take at face value.
+    """
+
+    @property
+    def name(self) -> str:
+        """What a Guarantee calls it; neither "gaussian" nor "renyi"."""
+
+    def supports(self, event: Leaf, neighboring: Neighboring) -> bool:
+        """Whether its proof covers the event under the relation, alone and composed with others that it supports."""
+
+    def epsilon(self, counts: Mapping[Leaf, int], *, delta: float, neighboring: Neighboring) -> float:
+        """Return an epsilon that holds at `delta` for all the events together; infinity where it proves none.
+
+        Args:
+            counts: how often each event happens, 1 to 2^1000 times; there is one event at least, all are supported.
+            delta: above 0 and below 1.
+            neighboring: how neighbors differ.
+        """
+
+
+def epsilon(
+    events: Iterable[Event],
+    *,
+    delta: float,
+    neighboring: Neighboring,
+    against: Against,
+    accountants: Iterable[Accountant] = (),
+) -> Guarantee:
     """Return the guarantee of all the events together.
 
     Args:
@@ -82,18 +118,23 @@ def epsilon(events: Iterable[Event], *, delta: float, neighboring: Neighboring, 
         delta: above 0 and below 1.
         neighboring: how neighbors differ; ZERO_OUT is the natural relation under secure aggregation.
         against: SERVER or PUBLISHED.
+        accountants: more of them, to be asked where each supports every event. Where "gaussian" answers nobody else is
+            asked, as there is no smaller epsilon to be found.
 
     Raises:
         ParameterError: delta is out of range, something is not an event, or nothing is proven about an event under the
             relation: distributed noise under ADD_OR_REMOVE, Poisson sampling under REPLACE_ONE, a cohort of fixed size
-            under ADD_OR_REMOVE.
+            under ADD_OR_REMOVE. Or an accountant has no name of its own, or finds what is no epsilon.
     """
     _require(delta, neighboring, against)
+    more = _named(accountants)
     counts = _count(events, against)
     proven = [(to_epsilon(_total(counts, neighboring), delta), "renyi")]
     if all(isinstance(event, Gaussian) for event in counts):
-        proven.append((gaussian_epsilon(delta, math.sqrt(_squared_distance(counts, neighboring))), "gaussian"))
-    best, accountant = min(proven)
+        proven.insert(0, (gaussian_epsilon(delta, math.sqrt(_squared_distance(counts, neighboring))), "gaussian"))
+    else:
+        proven += [(_ask(each, counts, delta, neighboring), name) for name, each in more.items()]
+    best, accountant = min(proven, key=lambda pair: pair[0])  # of equals the first
     return Guarantee(epsilon=best, delta=delta, neighboring=neighboring, against=against, accountant=accountant)
 
 
@@ -106,8 +147,6 @@ def renyi_curve(events: Iterable[Event], *, neighboring: Neighboring, against: A
     _require(0.5, neighboring, against)
     return _total(_count(events, against), neighboring)
 
-
-Leaf = Release | PoissonSampled | FixedSizeSampled
 
 _COUNTLESS: Final = 1 << 1000
 """More repetitions than this cost as much: more than a float can say."""
@@ -143,6 +182,26 @@ def _total(counts: dict[Leaf, int], neighboring: Neighboring) -> Curve:
         for leaf, count in counts.items():
             total += up(_curve(leaf, neighboring) * count)
         return up(total, operations=1 + len(counts))
+
+
+def _named(accountants: Iterable[Accountant]) -> dict[str, Accountant]:
+    """The caller's accountants by name, in their order."""
+    named: dict[str, Accountant] = {}
+    for each in accountants:
+        if each.name in ("gaussian", "renyi", *named):
+            raise ParameterError(f"accountants has two of the name {each.name!r}: give each one of its own")
+        named[each.name] = each
+    return named
+
+
+def _ask(accountant: Accountant, counts: dict[Leaf, int], delta: float, neighboring: Neighboring) -> float:
+    """What one of the caller's accountants proves, infinity where it does not support an event."""
+    if not all(accountant.supports(event, neighboring) for event in counts):
+        return math.inf
+    found = accountant.epsilon(dict(counts), delta=delta, neighboring=neighboring)
+    if not isinstance(found, float) or not found >= 0.0:  # NaN as well
+        raise ParameterError(f"accountant {accountant.name!r} found {found!r:.80}: an epsilon is a float from 0.0 up")
+    return found
 
 
 def _squared_distance(counts: dict[Leaf, int], neighboring: Neighboring) -> float:

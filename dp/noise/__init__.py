@@ -4,8 +4,8 @@ Promise: every sampler states how far in total variation a sample is from its la
 delta: no floating-point number decides a sample.
 """
 
+from dp.law import IntegerNoise
 from dp.noise.discrete_gaussian import DiscreteGaussian
-from dp.noise.sampler import IntegerNoise
 from dp.noise.skellam import Skellam
 
 __all__ = ["DiscreteGaussian", "IntegerNoise", "Skellam"]

@@ -3,22 +3,27 @@
 Promise: integers k with probabilities proportional to exp(-k^2 / (2 sigma^2)), within a stated total variation, for
 every sigma from 0.5 to 5e7.
 
-Imports numpy and, of this package, `randomness` and the rest of this folder.
+Imports numpy and, of this package, `budgeting`, `calibrate`, the events, `randomness` and the rest of this folder.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 
+from dp.budgeting import DEFAULT_LENGTH, Budgeted, below, usable
+from dp.calibrate import discrete_gaussian_sigma
+from dp.events import DiscreteGaussianSum, Neighboring
+from dp.law import Integers, Number
 from dp.noise import exact, pmf
 from dp.noise.envelope import LEAST_VARIANCE, EnvelopeSampler, Floats
-from dp.noise.sampler import Integers, Number, Sampler, draw, number
+from dp.noise.sampler import Sampler, draw, number, positive_step
 from dp.noise.tables import TableSampler, require_scannable
+from dp.overflow import DEFAULT_PROBABILITY
 from dp.randomness import Randomness
 
 LEAST_SIGMA: Final = 0.5
@@ -36,17 +41,79 @@ class DiscreteGaussian:
 
     Attributes:
         sigma: the parameter of the law; also its standard deviation, within a part in 10^6 from sigma 1 on.
+        step: what one integer unit is worth in the unit of the clip, where that is decided; an encoder takes it over.
 
     Raises:
-        ParameterError: sigma is no number from 0.5 to 5e7.
+        ParameterError: sigma is no number from 0.5 to 5e7, or step no positive finite number.
     """
 
     sigma: Number
+    step: float | None = None
 
     def __post_init__(self) -> None:
         fix = "encode with a finer step to raise it, a coarser one to lower it, or add Skellam noise, also where narrow"
         plain = number(self.sigma, name="sigma", least=LEAST_SIGMA, most=MOST_SIGMA, fix=fix)
         object.__setattr__(self, "sigma", plain)  # a frozen field takes no assignment
+        object.__setattr__(self, "step", positive_step(self.step))
+
+    @classmethod
+    def for_budget(
+        cls,
+        *,
+        clip: float,
+        epsilon: float,
+        delta: float,
+        rounds: int,
+        honest: int,
+        neighboring: Neighboring = Neighboring.ZERO_OUT,
+        step: float | None = None,
+        length: int = DEFAULT_LENGTH,
+        bits: int | None = None,
+        clients: int | None = None,
+        overflow_probability: float = DEFAULT_PROBABILITY,
+    ) -> DiscreteGaussian:
+        """Return the least noise that each client must add so that all rounds together keep (epsilon, delta).
+
+        For the parameters see `dp.noise.Skellam.for_budget`. A sigma below 0.5 is never returned.
+
+        Raises:
+            ParameterError: a parameter is out of range, or no noise or no step will do; the text has numbers that do.
+        """
+        budget = Budgeted(clip=clip, length=length, bits=bits, clients=clients, probability=overflow_probability)
+
+        def law(sensitivity: float) -> DiscreteGaussian:
+            sigma = discrete_gaussian_sigma(
+                sensitivity=sensitivity,
+                epsilon=epsilon,
+                delta=usable(delta),
+                rounds=rounds,
+                honest=honest,
+                neighboring=neighboring,
+                largest=float(MOST_SIGMA),
+            )
+            return cls(sigma=sigma)
+
+        return budget.sized(law, step=step)
+
+    def at(self, step: float) -> Self:
+        """Return the same integers on another step."""
+        return replace(self, step=step)
+
+    def log_moment(self, tilt: float) -> float:
+        """Return sigma^2 tilt^2 / 2, which ln E[exp(tilt Z)] never exceeds (Canonne, Kamath, Steinke, NeurIPS 2020)."""
+        return (float(self.sigma) * tilt) ** 2 / 2.0
+
+    def event(self, *, parties: int, sensitivity: float) -> DiscreteGaussianSum:
+        """Return the event of a sum that `parties` add this noise to; its sigma is rounded down.
+
+        Args:
+            parties: how many whose noise the observer does not know; at least 1.
+            sensitivity: the largest L2 norm of one client's integer vector.
+
+        Raises:
+            ParameterError: parties or sensitivity is out of range.
+        """
+        return DiscreteGaussianSum(sigma=below(Fraction(self.sigma)), parties=parties, sensitivity=sensitivity)
 
     @property
     def variance(self) -> float:

@@ -24,9 +24,9 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from dp.law import Integers
 from dp.noise import exact
 from dp.noise.pmf import gaussian_weights
-from dp.noise.sampler import Integers
 from dp.noise.tables import WORD_BITS, AliasTable
 from dp.randomness import Randomness, Words, new_words, uniform_below, uniform_bits
 

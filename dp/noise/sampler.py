@@ -2,7 +2,7 @@
 
 Promise: whoever passes no randomness gets noise from a generator that is keyed for this one vector and then forgotten.
 
-Imports numpy, this package's errors and `randomness`.
+Imports numpy and, of this package, the errors, `law` and `randomness`.
 """
 
 from __future__ import annotations
@@ -13,40 +13,13 @@ from fractions import Fraction
 from typing import Any, Final, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from dp.errors import ParameterError
+from dp.law import Integers, Number
 from dp.randomness import Randomness, SystemRandomness
-
-Integers = npt.NDArray[np.int64]
-
-Number = int | float | Fraction
-"""How a parameter may be given; floats are read as the exact binary fraction they are."""
 
 CHUNK: Final = 1 << 15
 """Samples made at a time: their words and tables together fit a second-level cache of 1 MiB."""
-
-
-class IntegerNoise(Protocol):
-    """A law of integer noise: what the code that adds or accounts for noise may use of it."""
-
-    @property
-    def variance(self) -> Number:
-        """The variance of one sample."""
-
-    @property
-    def radius(self) -> int:
-        """The largest magnitude of a sample, whatever the luck."""
-
-    @property
-    def total_variation(self) -> Fraction:
-        """A bound on the total variation distance of one sample from the law, given uniform words."""
-
-    def pmf(self, k: int) -> float:
-        """Return the probability of k."""
-
-    def sample(self, count: int, *, randomness: Randomness | None = None, constant_time: bool = False) -> Integers:
-        """Return `count` independent samples, shape (count,)."""
 
 
 class Sampler(Protocol):
@@ -99,6 +72,18 @@ def number(value: Any, *, name: str, least: Number, most: Number, fix: str) -> N
     if not (math.isfinite(plain) and least <= plain <= most):
         raise ParameterError(f"{name}={_shown(plain)} must be from {least} to {most}: {fix}")
     return plain
+
+
+def positive_step(step: Any) -> float | None:
+    """Return a step as a float, or None as it is.
+
+    Raises:
+        ParameterError: step is no positive finite number.
+    """
+    if step is None:
+        return None
+    plain = number(step, name="step", least=2.0**-1000, most=2.0**1000, fix="give clip / 2**16, or leave it out")
+    return float(plain)
 
 
 def _shown(value: Number) -> str:

@@ -3,24 +3,30 @@
 Promise: integers with probabilities exp(-v) I_k(v) for the variance v, within a stated total variation, for every v
 from 1e-6 to 2.5e15, and a share for each party such that the sum of the shares is this very law.
 
-Imports numpy and, of this package, `randomness`, the errors and the rest of this folder.
+Imports numpy and, of this package, `budgeting`, `calibrate`, the events, the errors, `randomness` and the rest of
+this folder.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 
+from dp.budgeting import DEFAULT_LENGTH, Budgeted, below, usable
+from dp.calibrate import skellam_variance
 from dp.errors import ParameterError
+from dp.events import Neighboring, SkellamSum
+from dp.law import Integers, Number
 from dp.noise import exact, pmf
 from dp.noise.envelope import LEAST_VARIANCE, EnvelopeSampler, Floats
-from dp.noise.sampler import Integers, Number, Sampler, draw, number
+from dp.noise.sampler import Sampler, draw, number, positive_step
 from dp.noise.tables import TableSampler, require_scannable
+from dp.overflow import DEFAULT_PROBABILITY
 from dp.randomness import Randomness
 
 LEAST_VARIANCE_GIVEN: Final = 1e-6
@@ -35,18 +41,95 @@ class Skellam:
     Skellam mechanism for differentially private federated learning", NeurIPS 2021): the noise for sums over parties.
 
     Attributes:
-        variance: the variance of one sample.
+        variance: the variance of one sample, in integer units.
+        step: what one integer unit is worth in the unit of the clip, where that is decided; an encoder takes it over.
 
     Raises:
-        ParameterError: variance is no number from 1e-6 to 2.5e15.
+        ParameterError: variance is no number from 1e-6 to 2.5e15, or step no positive finite number.
     """
 
     variance: Number
+    step: float | None = None
 
     def __post_init__(self) -> None:
         fix = "encode with a finer step to raise it, a coarser one to lower it"
         plain = number(self.variance, name="variance", least=LEAST_VARIANCE_GIVEN, most=MOST_VARIANCE, fix=fix)
         object.__setattr__(self, "variance", plain)  # a frozen field takes no assignment
+        object.__setattr__(self, "step", positive_step(self.step))
+
+    @classmethod
+    def for_budget(
+        cls,
+        *,
+        clip: float,
+        epsilon: float,
+        delta: float,
+        rounds: int,
+        honest: int,
+        neighboring: Neighboring = Neighboring.ZERO_OUT,
+        step: float | None = None,
+        length: int = DEFAULT_LENGTH,
+        bits: int | None = None,
+        clients: int | None = None,
+        overflow_probability: float = DEFAULT_PROBABILITY,
+    ) -> Skellam:
+        """Return the least noise that each client must add so that all rounds together keep (epsilon, delta).
+
+        The guarantee is against the server and the clients it colludes with, whoever is sampled into a round.
+
+        Args:
+            clip: the L2 bound of one client's whole update.
+            epsilon: above 0.
+            delta: above 0 and below 1.
+            rounds: in how many of them one client may take part.
+            honest: survivors a round is sure to have, less the colluders: `plan.min_survivors - plan.max_corrupt`.
+            neighboring: ZERO_OUT or REPLACE_ONE.
+            step: what one integer unit is worth; by default clip / 2^16, or what `bits` leave room for.
+            length: coordinates of an update, at most. Rounding a longer one would cost more than was paid for.
+            bits: the ring that the sum must fit, 8 to 64; the finest step that does is taken.
+            clients: how many are invited; needed with bits.
+            overflow_probability: of a wrapped coordinate in one round; read with bits.
+
+        Raises:
+            ParameterError: a parameter is out of range, or no noise or no step will do; the text has numbers that do.
+        """
+        budget = Budgeted(clip=clip, length=length, bits=bits, clients=clients, probability=overflow_probability)
+
+        def law(sensitivity: float) -> Skellam:
+            variance = skellam_variance(
+                sensitivity=sensitivity,
+                epsilon=epsilon,
+                delta=usable(delta),
+                rounds=rounds,
+                honest=honest,
+                neighboring=neighboring,
+                largest=float(MOST_VARIANCE),
+            )
+            return cls(variance=max(variance, LEAST_VARIANCE_GIVEN))
+
+        return budget.sized(law, step=step)
+
+    def at(self, step: float) -> Self:
+        """Return the same integers on another step."""
+        return replace(self, step=step)
+
+    def log_moment(self, tilt: float) -> float:
+        """Return ln E[exp(tilt Z)] = variance (cosh(tilt) - 1)."""
+        return 2.0 * float(self.variance) * math.sinh(tilt / 2.0) ** 2
+
+    def event(self, *, parties: int, sensitivity: float) -> SkellamSum:
+        """Return the event of a sum that `parties` add this noise to; its variance is rounded down.
+
+        Args:
+            parties: how many whose noise the observer does not know; at least 1.
+            sensitivity: the largest L2 norm of one client's integer vector.
+
+        Raises:
+            ParameterError: parties or sensitivity is out of range.
+        """
+        if isinstance(parties, bool) or not isinstance(parties, int) or parties < 1:
+            raise ParameterError(f"parties={parties!r:.40}: nobody is left whose noise counts")
+        return SkellamSum(variance=below(Fraction(self.variance) * parties), sensitivity=sensitivity)
 
     def split(self, parties: int) -> Skellam:
         """Return the noise each of `parties` adds, so that the sum of what they add is this noise, exactly.
@@ -59,7 +142,7 @@ class Skellam:
         """
         if isinstance(parties, bool) or not isinstance(parties, int | np.integer) or parties < 1:
             raise ParameterError(f"parties={parties!r:.40} must be an integer from 1 on")
-        return Skellam(variance=Fraction(self.variance) / int(parties))
+        return replace(self, variance=Fraction(self.variance) / int(parties))
 
     @property
     def radius(self) -> int:

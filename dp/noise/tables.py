@@ -23,8 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dp.errors import ParameterError
+from dp.law import Integers
 from dp.noise.pmf import Pmf
-from dp.noise.sampler import Integers
 from dp.randomness import Randomness, Words, new_words, uniform_below
 
 WORD_BITS: Final = 64

@@ -27,8 +27,9 @@ from protocols.demo.picture import PARTS, count_parts
 from protocols.demo.task import LocalUpdate, Model, Task
 from protocols.demo.training_plain import ScheduledRound, plain_mean, schedule, train
 from protocols.faults import drop
-from protocols.recipe import Recipe, Total
+from protocols.recipe import Recipe
 from protocols.simulate import LegReport
+from protocols.total import Total
 from protocols.training import PrivateRounds
 from secagg import ConfigError, Leg, Plan, Policy, Ring, RoundAborted
 from secagg.pairwise.channel import TAG_SIZE

@@ -150,6 +150,7 @@ class Recovery:
             survivors=self._names(self.survivors),
             config_digest=self.config.digest,
             blamed=blamed,
+            instructions_digest=self.config.instructions_digest,
         )
 
     def _remove(self, batch: Sequence[tuple[Secret, int]], executor: Executor | None, workers: int) -> None:

@@ -25,7 +25,8 @@ import protocols
 from dp import clip
 from protocols._guard import foreign, is_own
 from protocols.errors import NoWeight, ProtocolError, RecipeError
-from protocols.recipe import Recipe, Total
+from protocols.recipe import Recipe
+from protocols.total import Total
 from secagg.errors import ConfigError, InputError, MisuseError
 from secagg.layout import Layout
 from secagg.plan import Plan
@@ -46,6 +47,7 @@ class Sum:
     joined: tuple[str, ...]
     survivors: tuple[str, ...]
     dropped: tuple[str, ...] = ()
+    instructions_digest: bytes = b""
 
 
 def update(scale: float = 0.01) -> dict[str, Any]:
@@ -125,14 +127,16 @@ def test_refuses_unfit_tensors_and_names() -> None:
         Recipe.like(EXAMPLE, clip=1.0, metrics={"x" * 256: 1.0})
     with pytest.raises(InputError, match="tensor 'w' has dtype int64"):
         Recipe.like({"w": np.arange(3)}, clip=1.0)
-    with pytest.raises(TypeError, match="noise"):
-        Recipe.like(EXAMPLE, clip=1.0, noise=1.0)  # type: ignore[call-arg]  # not before there is noise
+    with pytest.raises(RecipeError, match="noise is of type float"):
+        Recipe.like(EXAMPLE, clip=1.0, noise=1.0)  # type: ignore[arg-type]  # what is refused
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"clip": 2.0},
+        {"groups": ((tuple(sorted(EXAMPLE)), 2.0),)},
+        {"groups": ((tuple(sorted(EXAMPLE))[:1], 1.0),)},
+        {"groups": ((tuple(sorted(EXAMPLE, reverse=True)), 1.0),)},
         {"weight": 5.0},
         {"weight": -5.0},
         {"metrics": ()},
@@ -159,7 +163,8 @@ def test_the_step_and_weight_of_a_built_recipe_are_checked() -> None:
 def test_the_digest_is_that_of_the_documented_parts() -> None:
     recipe = Recipe.like(EXAMPLE, clip=1.5, weight=8.0, metrics={"loss": 2.0, "acc": 1.0})
     state = hashlib.sha256(b"secagg/v1/hash/recipe\0")
-    parts = [recipe.layout.digest, struct.pack(">d", 1.5), struct.pack(">d", 8.0), struct.pack(">Q", 2)]
+    parts = [recipe.layout.digest, struct.pack(">d", 8.0), b"", b"", struct.pack(">QQ", 1, 2)]
+    parts += [struct.pack(">Q", len(EXAMPLE)), *(name.encode() for name in sorted(EXAMPLE)), struct.pack(">d", 1.5)]
     parts += [b"acc", struct.pack(">d", 1.0), b"loss", struct.pack(">d", 2.0)]
     for part in parts:
         state.update(len(part).to_bytes(8, "big") + part)

@@ -1,0 +1,85 @@
+"""`Spending`: one party's privacy ledger, and what a round of one recipe costs it.
+
+Promise: a round is charged before its data is touched, at the fewest survivors its plan allows, and again, no higher,
+at those there were. A party whose budget has no room takes no part. What may have left stays charged.
+
+The server reserves before it offers a round; a client reserves before its masked input leaves. Both name the round by
+session and number, so that no round is charged twice and none twice released under one charge.
+
+Imports `dp`, secagg's config and the recipe.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dp.ledger import Ledger, State
+from protocols.recipe import Recipe
+from secagg import Leg, ServerRound
+from secagg.config import RoundConfig
+
+
+def round_name(config: RoundConfig) -> str:
+    """Return a round's name in a ledger: its session in hexadecimal, and its number."""
+    return f"{config.session.hex()} {config.round}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Spending:
+    """A ledger, and the recipe whose rounds are charged to it.
+
+    Attributes:
+        ledger: the party's own.
+        recipe: what the rounds sum; one with noise.
+    """
+
+    ledger: Ledger
+    recipe: Recipe
+
+    def reserve(self, config: RoundConfig) -> None:
+        """Set the round's cost aside, at the fewest survivors of its plan. Doing so again changes nothing.
+
+        A client that was resumed asks again for the round it stopped in: no more than one input of it ever leaves.
+
+        Raises:
+            dp.BudgetExceeded: there is no room; take no part.
+            dp.LedgerError: the ledger cannot be used, or the round was settled already.
+            RecipeError: the recipe has no noise.
+        """
+        name, charge = round_name(config), self.recipe.charge(config.plan)
+        if any(
+            entry.name == name and entry.state is State.RESERVED and entry.charge == charge
+            for entry in self.ledger.entries
+        ):
+            return
+        self.ledger.reserve(name, charge)
+
+    def commit(self, config: RoundConfig, *, survivors: int | None = None) -> None:
+        """Say that the round's data left, and how many survived where that is known and proven.
+
+        Raises:
+            dp.LedgerError: the ledger cannot be used, or the round was not reserved. The reservation still counts.
+        """
+        self.ledger.commit(round_name(config), self.recipe.charge(config.plan, survivors=survivors))
+
+    def release(self, config: RoundConfig) -> None:
+        """Lift the charge of a round of which nothing left.
+
+        Raises:
+            dp.LedgerError: the ledger cannot be used, or the round was not reserved.
+        """
+        self.ledger.release(round_name(config))
+
+
+def settle_aborted(spending: Spending, server: ServerRound) -> None:
+    """Settle a server's round that ended without a sum: lifted if no input was asked for, else charged as planned.
+
+    Whoever was asked may have sent its input and charged its own ledger for it, so this one says the same.
+
+    Raises:
+        dp.LedgerError: the ledger cannot be used. The reservation still counts.
+    """
+    if server.leg < Leg.MASK:
+        spending.release(server.config)
+    else:
+        spending.commit(server.config)
