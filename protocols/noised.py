@@ -127,23 +127,20 @@ class Noising:
         )
         return bits_for(load, probability=self.overflow_probability)
 
-    def charge(self, *, clients: int, survivors: int, colluders: int) -> Charge:
-        """Return what a round costs in which so many survive.
-
-        Against the server and the colluders, the noise of the others alone counts. Who sees only what is published
-        knows nobody's noise.
+    def charge(self, *, clients: int, unknown: int, added: int) -> Charge:
+        """Return what a round costs.
 
         Args:
             clients: how many were invited, and may have added noise.
-            survivors: whose input counts.
-            colluders: how many of them may work for the server.
+            unknown: how many survivors' noise neither the server nor a colluder of it knows.
+            added: how many survivors have added noise for certain; it hides from who sees only what is published.
 
         Raises:
-            dp.ParameterError: nobody honest is left.
+            dp.ParameterError: nobody's noise counts.
         """
         return Charge(
-            server=self.noise.event(parties=survivors - colluders, sensitivity=self.sensitivity),
-            public=self.noise.event(parties=survivors, sensitivity=self.sensitivity),
+            server=self.noise.event(parties=unknown, sensitivity=self.sensitivity),
+            public=self.noise.event(parties=added, sensitivity=self.sensitivity),
             sampler_error=math.nextafter(float(clients * self.length * self.noise.total_variation), 1.0),
         )
 
@@ -154,11 +151,14 @@ class Noising:
             vector: float64, (length,), tensors then numbers, numbers as shares of their bounds; it is overwritten.
             seed: 32 public bytes of the round, see `rotation_seed`.
         """
-        tensors = self.length - self.numbers
-        vector[tensors:] *= self.share * self.clip
-        vector *= self.shrink / self.step
-        rounded = round_within(self._rotation(seed).apply(vector), self.limit)
+        rounded = round_within(self._rotation(seed).apply(self.scaled(vector)), self.limit)
         return rounded.values + self.noise.sample(self.length), rounded.faithful
+
+    def scaled(self, vector: Vector) -> Vector:
+        """Bring a vector, in place, to integer units and under one norm with its numbers."""
+        vector[self.length - self.numbers :] *= self.share * self.clip
+        vector *= self.shrink / self.step
+        return vector
 
     def decode(self, values: Integers, seed: bytes) -> Vector:
         """Return the real sum: tensors in the unit of the clip, numbers as shares of their bounds."""

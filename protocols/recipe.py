@@ -46,6 +46,7 @@ from secagg.plan import Plan
 from secagg.primitives import kdf, labels
 from secagg.ring import Ring
 from secagg.slot import SlotKind
+from secagg.types import Adversary
 
 DEFAULT_STEP: Final = 2.0**-19
 """Default step as a share of clip: integers reach 2^19, and 2 * n * 2^19 + 1 <= 2^32 holds up to n = 4095 clients,
@@ -244,7 +245,8 @@ class Recipe:
     def charge(self, plan: Plan, *, survivors: int | None = None) -> Charge:
         """Return what a round costs, for a `dp.Ledger`: at the plan's fewest survivors, or at those there were.
 
-        The plan's `max_corrupt` clients are taken to collude: their noise is not counted against the server.
+        The plan's `max_corrupt` clients are taken to collude: the server knows their noise. Where the plan is against
+        an active adversary they may have added none, so nobody's figure counts theirs.
 
         Raises:
             RecipeError: there is no noise, so that no ledger can allow the round, or survivors is not of the plan.
@@ -254,7 +256,9 @@ class Recipe:
         counted = plan.min_survivors if survivors is None else survivors
         if type(counted) is not int or not plan.min_survivors <= counted <= plan.clients:
             raise RecipeError(f"survivors={survivors!r} must be from {plan.min_survivors} to {plan.clients}")
-        return self.noising.charge(clients=plan.clients, survivors=counted, colluders=plan.max_corrupt)
+        honest = counted - plan.max_corrupt
+        added = honest if plan.adversary is Adversary.ACTIVE else counted
+        return self.noising.charge(clients=plan.clients, unknown=honest, added=added)
 
     def planned(self, plan: Plan, *, rounds: int) -> Event:
         """Return all of so many rounds at the plan's fewest survivors: what a `dp.Ledger` is created with.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from protocols.cli.words import Figure, MissingExtra, Verb, json_line
 from protocols.demo import digits, flights, picture
-from protocols.demo.outcome import Outcome, Settings
+from protocols.demo.outcome import DEFAULT_DELTA, Outcome, Settings
 from protocols.demo.secure import Federation, find_plan
 from protocols.demo.show import PlainScreen, report
 from protocols.demo.supervised import SupervisedTask
@@ -37,6 +37,11 @@ drop-outs follow from --seed-data; keys and masks are always fresh.
 A round that loses more clients than --max-dropped allows ends without a sum.
 It is shown and skipped; nobody's update is asked for again.
 
+--epsilon adds noise: every update is clipped lower and counts once, each client
+adds its share of the noise before masking, sized for --rounds rounds with the
+fewest honest survivors allowed. Rounds cost less when more survive, and more of
+them are run until the privacy ledger has no room.
+
 --json prints progress on stderr and one object as the last line of stdout. Its
 qualities are named by what they measure: auc_pooled, auc_federated,
 auc_plain_sum and auc_lone_mean for the flights, accuracy_pooled and so on for
@@ -46,7 +51,12 @@ does not count, over the rounds that gave a sum. uplink_bytes_per_client and
 downlink_bytes_per_client are means over the clients that stayed to the end of
 a round that gave a sum. largest_difference is the furthest that a coordinate
 of a masked mean was from the plain mean of the same updates, rounding_step the
-bound on it. Where no round gave a sum, what was not measured is null or zero."""
+bound on it; both are zero under --epsilon. Where no round gave a sum, what was
+not measured is null or zero. Under --epsilon there are also epsilon_budget,
+delta, epsilon_server_view (against the server and its colluders),
+epsilon_public_view (against who sees the models only), accountant, neighboring,
+rounds_planned, rounds_run, halted_by_budget, most_rounds_of_a_client, clip and
+noise_std, that of the noise in a coordinate of the last mean."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -73,6 +83,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _settings(task: SupervisedTask, options: argparse.Namespace) -> Settings:
     """Fill in the task's defaults."""
+    if options.delta is not None and options.epsilon is None:
+        raise SettingError("--delta is part of a privacy budget: give --epsilon as well")
     defaults = task.defaults
     dropout = defaults.dropout if options.dropout is None else options.dropout
     return Settings(
@@ -83,6 +95,8 @@ def _settings(task: SupervisedTask, options: argparse.Namespace) -> Settings:
         max_corrupt=options.max_corrupt,
         adversary=Adversary(options.adversary),
         seed_data=options.seed_data,
+        epsilon=options.epsilon,
+        delta=DEFAULT_DELTA if options.delta is None else options.delta,
     )
 
 
@@ -193,6 +207,29 @@ def _figures(federation: Federation, outcome: Outcome, *, seconds: float) -> dic
         "chi_square": picture.chi_square(outcome.parts) if words else None,
         "chi_square_degrees": len(outcome.parts) - 1,
         "seconds": round(seconds, 2),
+        **_privacy_figures(federation, outcome),
+    }
+
+
+def _privacy_figures(federation: Federation, outcome: Outcome) -> dict[str, Figure]:
+    """What a private run cost; nothing for exact sums."""
+    privacy, settings = outcome.privacy, federation.settings
+    if privacy is None:
+        return {}
+    server, public = privacy.spent.server, privacy.spent.public
+    return {
+        "epsilon_budget": settings.epsilon,
+        "delta": settings.delta,
+        "epsilon_server_view": server.epsilon,
+        "epsilon_public_view": public.epsilon,
+        "accountant": server.accountant,
+        "neighboring": server.neighboring.value,
+        "rounds_planned": settings.rounds,
+        "rounds_run": len(outcome.records),
+        "halted_by_budget": privacy.halted_by_budget,
+        "most_rounds_of_a_client": privacy.client_rounds,
+        "clip": privacy.clip,
+        "noise_std": privacy.noise_std,
     }
 
 
@@ -223,6 +260,8 @@ def _options(parser: argparse.ArgumentParser) -> None:
         default=Adversary.ACTIVE.value,
         help="what the plan assumes of the server (active)",
     )
+    parser.add_argument("--epsilon", type=float, metavar="E", help="train under this privacy budget, until it is spent")
+    parser.add_argument("--delta", type=float, metavar="D", help=f"delta of the budget ({DEFAULT_DELTA})")
     parser.add_argument("--seed-data", type=int, default=0, metavar="S", help="decides data split and schedule (0)")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="save what the server saw as an SVG image")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the report")

@@ -62,6 +62,7 @@ def from_table(table: Table, *, seed_data: int) -> SupervisedTask:
         alone=Descent(steps=500, rate=0.5),
         together=BatchDescent(epochs=20, batch=16, rate=1.0),
         clip=2.5,
+        private_clip=1.0,
         max_weight=128,
         metric_bounds={"clipped": 1.0, "loss": 8.0},
         defaults=Defaults(clients=14, rounds=20, dropout=0.2, momentum=0.8, lone_sample=14),

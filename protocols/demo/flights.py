@@ -90,6 +90,7 @@ def from_table(table: Table, *, seed_data: int, min_flights: int = MIN_FLIGHTS) 
         alone=Descent(steps=20, rate=0.5),
         together=BatchDescent(epochs=4, batch=256, rate=0.5),
         clip=1.0,
+        private_clip=0.3,
         max_weight=512,
         metric_bounds={"clipped": 1.0, "loss": 8.0},
         defaults=Defaults(clients=60, rounds=12, dropout=0.2, momentum=0.8, lone_sample=100),

@@ -46,6 +46,7 @@ class LiveScreen:
         self._spinner = Spinner("line", style="bold")
         self._quality_name = ""
         self._rounds = 0
+        self._private = False
         self._legs_played: tuple[Leg, ...] = ()
         self._rows: list[Row] = []
         self._open: Row | None = None
@@ -64,7 +65,8 @@ class LiveScreen:
     def opened(self, federation: Federation) -> None:
         """Print the opening and start the table."""
         self._quality_name = federation.task.quality_name
-        self._rounds = federation.settings.rounds
+        self._rounds = federation.settings.most_rounds
+        self._private = federation.settings.epsilon is not None
         legs = (leg for leg in Leg if leg >= Leg.ADVERTISE)
         self._legs_played = tuple(leg for leg in legs if leg is not Leg.CONFIRM or federation.plan.quorum)
         first, *others = opening(federation)
@@ -82,7 +84,8 @@ class LiveScreen:
         survivors, aborted = len(record.survivors), record.aborted
         end = f"sum of {survivors}" if aborted is None else f"no sum, {aborted.leg.name.lower()}"
         quality = f"{record.quality:.4f}" if aborted is None else "skipped"
-        self._rows.append(_row(record.scheduled, end, record.legs, quality))
+        spent = () if record.spent is None else (f"{record.spent.server.epsilon:.2f}",)
+        self._rows.append(_row(record.scheduled, end, record.legs, quality) + spent)
         self._open = None
         self._reports = []
         following = record.scheduled.number + 1
@@ -124,6 +127,8 @@ class LiveScreen:
         for name, width in _WIDTHS.items():
             table.add_column(name, justify="left" if name == "leg" else "right", no_wrap=True, min_width=width)
         table.add_column(self._quality_name, justify="right", no_wrap=True, min_width=8)
+        if self._private:
+            table.add_column("epsilon", justify="right", no_wrap=True, min_width=7)
         if hidden:
             table.add_row(f"1-{hidden}", "done", style="dim")
         for row in rows[hidden:]:

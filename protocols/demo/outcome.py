@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from dp import Guarantee
 from protocols.demo.task import SettingError
 from protocols.demo.training_plain import ScheduledRound
 from protocols.simulate import LegReport
@@ -23,6 +24,9 @@ from secagg.ring import Words
 Integers = npt.NDArray[np.int64]
 
 MAX_ROUNDS: Final = 1000
+DEFAULT_DELTA: Final = 1e-5
+MAX_EPSILON: Final = 500.0
+_MOST_ROUNDS_PER_PLANNED: Final = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +41,9 @@ class Settings:
         max_corrupt: the fraction of the invited that the plan lets collude with the server.
         adversary: what the plan assumes of the server.
         seed_data: decides data split and schedule, and nothing secret.
+        epsilon: the privacy budget of the whole run, or None for exact sums. Noise is sized for `rounds` rounds with
+            the fewest survivors allowed; where more survive, rounds cost less, and more of them are run.
+        delta: of the budget.
 
     Raises:
         SettingError: rounds or a fraction is out of range; what depends on the task is checked with it.
@@ -49,6 +56,8 @@ class Settings:
     max_corrupt: float
     adversary: Adversary
     seed_data: int
+    epsilon: float | None = None
+    delta: float = DEFAULT_DELTA
 
     def __post_init__(self) -> None:
         if not 1 <= self.rounds <= MAX_ROUNDS:
@@ -57,6 +66,47 @@ class Settings:
             fraction = getattr(self, name)
             if not 0.0 <= fraction < 1.0:
                 raise SettingError(f"{name}={fraction} must be a fraction of the invited, from 0 to below 1")
+        if self.epsilon is not None and not 0.0 < self.epsilon <= MAX_EPSILON:
+            raise SettingError(f"epsilon={self.epsilon} must be above 0 and at most {MAX_EPSILON:g}")
+        if not 0.0 < self.delta < 1.0:
+            raise SettingError(f"delta={self.delta} must be above 0 and below 1, for example {DEFAULT_DELTA}")
+
+    @property
+    def most_rounds(self) -> int:
+        """How many rounds are scheduled: those asked for or, under a budget, more than it will admit."""
+        return self.rounds if self.epsilon is None else self.rounds * _MOST_ROUNDS_PER_PLANNED
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Spent:
+    """What a run's rounds have cost so far.
+
+    Attributes:
+        server: against the server and its colluders.
+        public: against who sees the models only.
+    """
+
+    server: Guarantee
+    public: Guarantee
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Privacy:
+    """How a private run went.
+
+    Attributes:
+        spent: what it cost.
+        clip: the L2 bound of an update.
+        halted_by_budget: whether the budget had no room for another round.
+        noise_std: standard deviation of the noise in a coordinate of the last mean; None where no round finished.
+        client_rounds: the most rounds that one client was charged for.
+    """
+
+    spent: Spent
+    clip: float
+    halted_by_budget: bool
+    noise_std: float | None
+    client_rounds: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +121,7 @@ class RoundRecord:
         difference: largest distance of a coordinate of the mean from that of the same updates summed in the clear.
         step: the bound on it that the recipe states; zero, like it, where the round aborted.
         quality: of the model after the round.
+        spent: what all rounds up to this one cost; None for exact sums.
     """
 
     scheduled: ScheduledRound
@@ -80,6 +131,7 @@ class RoundRecord:
     difference: float
     step: float
     quality: float
+    spent: Spent | None = None
 
     @property
     def dropped_before_input(self) -> int:
@@ -133,6 +185,7 @@ class Outcome:
         mean_norm: L2 norm of the last mean the server learned; None where no round finished.
         glimpse: one client of the last finished round; None where none did.
         parts: how many of all masked words the server received lie in each of PARTS equal parts of the ring.
+        privacy: what a private run cost; None for exact sums.
     """
 
     records: tuple[RoundRecord, ...]
@@ -146,6 +199,7 @@ class Outcome:
     mean_norm: float | None
     glimpse: Glimpse | None
     parts: Integers = field(repr=False)
+    privacy: Privacy | None = None
 
     @property
     def dropped_total(self) -> int:
@@ -165,9 +219,9 @@ class Outcome:
     @property
     def difference(self) -> float:
         """Largest difference of any round."""
-        return max(record.difference for record in self.records)
+        return max((record.difference for record in self.records), default=0.0)
 
     @property
     def step(self) -> float:
         """Largest step of any round."""
-        return max(record.step for record in self.records)
+        return max((record.step for record in self.records), default=0.0)

@@ -4,6 +4,9 @@ Promise: every round is a whole round of the protocol between parties that live 
 schedule drops fall silent at the leg it names; every client binds its keys to the model and the training it was sent.
 The same schedule is trained once more with plain sums, so what masking changes is measured and not claimed.
 
+Under a privacy budget every update is clipped lower and counts once, every client adds its share of the noise before
+masking, and rounds are run until the ledger has no room for another.
+
 A round that aborts is skipped: its sum is gone, the server's momentum alone moves the model, and the plain run skips
 the same round. Its clients are not asked again.
 
@@ -13,18 +16,19 @@ Imports numpy, this package, the rest of `protocols` and `secagg`.
 from __future__ import annotations
 
 import collections
+import contextlib
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 
-from dp import l2_norm
-from protocols.demo.outcome import Glimpse, Integers, Outcome, RoundRecord, Settings
+from dp import Against, Budget, Ledger, MemoryStorage, Neighboring, ParameterError, Skellam, l2_norm
+from protocols.demo.outcome import Glimpse, Integers, Outcome, Privacy, RoundRecord, Settings, Spent
 from protocols.demo.picture import PARTS, count_parts
-from protocols.demo.task import LocalUpdate, Model, Task
+from protocols.demo.task import LocalUpdate, Model, SettingError, Task
 from protocols.demo.training_plain import ScheduledRound, plain_mean, schedule, train
 from protocols.faults import drop
 from protocols.recipe import Recipe
@@ -104,24 +108,26 @@ class Federation:
         self.scheduled = schedule(
             task,
             clients=settings.clients,
-            rounds=settings.rounds,
+            rounds=settings.most_rounds,
             dropout=settings.dropout,
             seed_data=settings.seed_data,
         )
-        self.recipe = Recipe.like(
-            task.initial(), clip=task.clip, weight=float(task.max_weight), metrics=task.metric_bounds
-        )
-        self.plan = find_plan(self.recipe, settings)
+        exact = Recipe.like(task.initial(), clip=task.clip, weight=float(task.max_weight), metrics=task.metric_bounds)
+        self.plan = find_plan(exact, settings)
+        self.recipe = exact if settings.epsilon is None else private_recipe(task, settings, self.plan)
         self.ring = self.recipe.ring(self.plan)
 
     def run(self, screen: Screen) -> Outcome:
         """Train over masked sums, then over plain ones, and compare."""
         screen.opened(self)
-        masked = _MaskedRun(self, _session(self.recipe, self.settings), screen)
-        model = masked.train()
+        with contextlib.ExitStack() as closing:
+            ledgers = None if self.settings.epsilon is None else Ledgers(self, closing)
+            masked = _MaskedRun(self, screen, ledgers)
+            model = masked.train()
+            privacy = None if ledgers is None else masked.privacy(ledgers)
         task, sample = self.task, min(self.task.defaults.lone_sample, len(self.task.clients))
         screen.comparing("the same schedule with plain sums")
-        plain = self._train_plain(skipped={r.scheduled.number for r in masked.records if r.aborted is not None})
+        plain = self._train_plain(masked.records)
         screen.comparing("all rows in one place")
         pooled = task.pooled()
         screen.comparing(f"{sample} clients alone")
@@ -137,27 +143,70 @@ class Federation:
             mean_norm=masked.mean_norm,
             glimpse=masked.glimpse,
             parts=masked.view.parts,
+            privacy=privacy,
         )
 
-    def _train_plain(self, skipped: set[int]) -> Model:
-        """Train by the same schedule with sums in the clear, leaving out the rounds that aborted."""
+    def _train_plain(self, records: Sequence[RoundRecord]) -> Model:
+        """Train by the rounds that were run with exact sums in the clear, leaving out those that aborted."""
+        skipped = {record.scheduled.number for record in records if record.aborted is not None}
 
         def mean(scheduled: ScheduledRound, updates: Mapping[str, LocalUpdate]) -> Model:
             return _nothing(self.task) if scheduled.number in skipped else plain_mean(scheduled, updates)
 
         model = self.task.initial()
-        for state in train(self.task, self.scheduled, mean, momentum=self.task.defaults.momentum):
+        for state in train(self.task, self.scheduled[: len(records)], mean, momentum=self.task.defaults.momentum):
             model = state.model
         return model
+
+
+class Ledgers:
+    """The privacy ledgers of a run: the server's, and one of every client's own. In memory, as the run is.
+
+    Args:
+        federation: the run; one with a budget.
+        closing: closes them.
+    """
+
+    def __init__(self, federation: Federation, closing: contextlib.ExitStack) -> None:
+        settings, recipe, plan = federation.settings, federation.recipe, federation.plan
+        if settings.epsilon is None:
+            raise SettingError("a run without epsilon has no ledger")
+        self._budget = Budget(epsilon=settings.epsilon, delta=settings.delta, neighboring=Neighboring.ZERO_OUT)
+        self._planned = recipe.planned(plan, rounds=settings.rounds)
+        self._worst = recipe.charge(plan)
+        self._closing = closing
+        self.server = self._open()
+        self.clients: dict[str, Ledger] = {}
+
+    def of_client(self, name: str) -> Ledger:
+        """Open a client's own ledger; called once for each."""
+        self.clients[name] = self._open()
+        return self.clients[name]
+
+    def would_allow(self) -> bool:
+        """Whether the server's budget has room for another round."""
+        return self.server.would_allow(self._worst)
+
+    def spent(self) -> Spent:
+        """What all rounds so far cost."""
+        return Spent(server=self.server.guarantee(Against.SERVER), public=self.server.guarantee(Against.PUBLISHED))
+
+    def _open(self) -> Ledger:
+        ledger = Ledger.create(MemoryStorage(), budget=self._budget, planned=self._planned)
+        self._closing.callback(ledger.close)
+        return ledger
 
 
 class _MaskedRun:
     """One training over masked sums, and what is written down on the way."""
 
-    def __init__(self, federation: Federation, rounds: PrivateRounds, screen: Screen) -> None:
+    def __init__(self, federation: Federation, screen: Screen, ledgers: Ledgers | None) -> None:
         self._federation = federation
-        self._rounds = rounds
+        self._ledgers = ledgers
+        self._rounds = _session(federation.settings, federation.recipe, ledgers)
         self._screen = screen
+        self._halted = False
+        self._noise_std: float | None = None
         self._model = federation.task.initial()
         self._legs: list[LegReport] = []
         self.view = ServerView(federation.ring, federation.recipe.length)
@@ -169,12 +218,30 @@ class _MaskedRun:
 
     def train(self) -> Model:
         """Play every round and return the last model."""
-        task, scheduled = self._federation.task, self._federation.scheduled
-        for state in train(task, scheduled, self._mean, momentum=task.defaults.momentum):
+        task = self._federation.task
+        for state in train(task, self._admitted(), self._mean, momentum=task.defaults.momentum):
             self._model = state.model
             self.records[-1] = replace(self.records[-1], quality=task.quality(state.model))
             self._screen.round(self.records[-1])
         return self._model
+
+    def privacy(self, ledgers: Ledgers) -> Privacy:
+        """Say what the run cost."""
+        return Privacy(
+            spent=ledgers.spent(),
+            clip=self._federation.recipe.clip,
+            halted_by_budget=self._halted,
+            noise_std=self._noise_std,
+            client_rounds=max((len(ledger.entries) for ledger in ledgers.clients.values()), default=0),
+        )
+
+    def _admitted(self) -> Iterator[ScheduledRound]:
+        """The scheduled rounds, as far as the budget reaches: no client trains for one that it does not admit."""
+        for scheduled in self._federation.scheduled:
+            if self._ledgers is not None and not self._ledgers.would_allow():
+                self._halted = True
+                return
+            yield scheduled
 
     def _mean(self, scheduled: ScheduledRound, updates: Mapping[str, LocalUpdate]) -> Model:
         """The survivors' mean out of one secure round; nothing at all where it aborts."""
@@ -185,9 +252,14 @@ class _MaskedRun:
         except RoundAborted as error:
             self._record(scheduled, aborted=error)
             return _nothing(self._federation.task)
-        mean, plain = total.mean(), plain_mean(scheduled, updates)
-        difference = max(float(np.abs(mean[name] - plain[name]).max()) for name in plain)
-        self._record(scheduled, survivors=total.survivors, difference=difference, step=total.step)
+        mean = total.mean()
+        if self._ledgers is None:
+            plain = plain_mean(scheduled, updates)
+            difference = max(float(np.abs(mean[name] - plain[name]).max()) for name in plain)
+            self._record(scheduled, survivors=total.survivors, difference=difference, step=total.step)
+        else:
+            self._noise_std = total.noise_std
+            self._record(scheduled, survivors=total.survivors)
         self._weigh(scheduled)
         self.mean_norm = l2_norm(mean)
         shown = min(total.survivors, key=lambda client: (client in scheduled.dropping, client))
@@ -201,7 +273,7 @@ class _MaskedRun:
 
         return self._rounds.sum(
             {client: each.update for client, each in updates.items()},
-            weights={client: float(each.weight) for client, each in updates.items()},
+            weights=None if self._ledgers else {client: float(each.weight) for client, each in updates.items()},
             metrics={client: each.metrics for client, each in updates.items()},
             instructions=instructions(self._federation.task, self._model),
             faults=[drop(client, before=leg) for client, leg in scheduled.dropping.items()],
@@ -227,6 +299,7 @@ class _MaskedRun:
             difference=difference,
             step=step,
             quality=math.nan,
+            spent=None if self._ledgers is None else self._ledgers.spent(),
         )
         self.records.append(record)
 
@@ -240,7 +313,13 @@ class _MaskedRun:
 
     def _glimpse(self, scheduled: ScheduledRound, client: str, updates: Mapping[str, LocalUpdate]) -> Glimpse:
         own, ring = updates[client], self._federation.ring
-        encoded = self._federation.recipe.encode(own.update, weight=float(own.weight), metrics=own.metrics, ring=ring)
+        encoded = self._federation.recipe.encode(
+            own.update,
+            weight=None if self._ledgers else float(own.weight),
+            metrics=own.metrics,
+            ring=ring,
+            instructions=instructions(self._federation.task, self._model),
+        )
         return Glimpse(
             number=scheduled.number,
             client=client,
@@ -269,7 +348,7 @@ def find_plan(recipe: Recipe, settings: Settings) -> Plan:
         secagg.ConfigError: no plan is safe for the settings, or one is and every client would refuse it, so that the
             run would be a row of aborted rounds; the text has numbers that would do.
     """
-    plan = _session(recipe, settings).plan(settings.clients)
+    plan = _session(settings, recipe, None).plan(settings.clients)
     floor = Policy(adversaries=frozenset({plan.adversary})).min_survivors
     if plan.min_survivors < floor:
         spare = plan.clients - floor
@@ -281,12 +360,37 @@ def find_plan(recipe: Recipe, settings: Settings) -> Plan:
     return plan
 
 
-def _session(recipe: Recipe, settings: Settings) -> PrivateRounds:
+def private_recipe(task: Task, settings: Settings, plan: Plan) -> Recipe:
+    """Write the recipe of a private run: every update counts once, with the least noise that keeps the budget.
+
+    The noise is that of the fewest honest survivors a round can have; the metrics are noised with the updates.
+
+    Raises:
+        SettingError: no noise keeps the budget.
+    """
+    example = task.initial()
+    try:
+        noise = Skellam.for_budget(
+            clip=task.private_clip,
+            epsilon=settings.epsilon or 0.0,
+            delta=settings.delta,
+            rounds=settings.rounds,
+            honest=plan.min_survivors - plan.max_corrupt,
+            length=sum(tensor.size for tensor in example.values()) + len(task.metric_bounds),
+        )
+    except ParameterError as error:
+        raise SettingError(str(error)) from error
+    return Recipe.like(example, clip=task.private_clip, noise=noise, metrics=task.metric_bounds)
+
+
+def _session(settings: Settings, recipe: Recipe, ledgers: Ledgers | None) -> PrivateRounds:
     return PrivateRounds(
         recipe,
         max_dropped=settings.max_dropped,
         max_corrupt=settings.max_corrupt,
         adversary=settings.adversary,
+        ledger=None if ledgers is None else ledgers.server,
+        client_ledger=None if ledgers is None else ledgers.of_client,
     )
 
 

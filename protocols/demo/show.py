@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Final, Self, TextIO
 
 from protocols.demo import picture
-from protocols.demo.outcome import Glimpse, Outcome, RoundRecord
+from protocols.demo.outcome import Glimpse, Outcome, RoundRecord, Settings
 from protocols.demo.picture import Glyphs
 from protocols.demo.secure import Federation
 from protocols.demo.training_plain import DROP_LEGS, ScheduledRound
@@ -49,37 +49,48 @@ def human_bytes(count: float) -> str:
 
 def opening(federation: Federation) -> tuple[str, ...]:
     """Say what is about to run, and under which plan."""
-    task, plan, rounds = federation.task, federation.plan, federation.settings.rounds
+    task, plan, settings = federation.task, federation.plan, federation.settings
     dropping = len(federation.scheduled[0].dropping)
+    cohort = f"{plan.clients} of {len(task.clients)} clients, {dropping} drop out"
     around = "all others" if plan.complete else f"{plan.degree} neighbors"
+    parts = "update, weight, metrics" if settings.epsilon is None else "update and metrics, noised"
+    budget = f"  budget epsilon {settings.epsilon} at delta {settings.delta}; the noise suits {settings.rounds} rounds"
     return (
-        f"{task.name}: {rounds} rounds, each of {plan.clients} out of {len(task.clients)} clients, {dropping} drop out",
+        f"{task.name}: {_many(settings)} rounds, each of {cohort}",
         f"  plan   {plan.adversary.value} server; {plan.max_corrupt} may collude, {plan.max_dropped} may be missing",
         f"         masks shared with {around}, threshold {plan.threshold}, quorum {plan.quorum}",
-        f"  input  {federation.recipe.length} words of {federation.ring.bits} bits: update, weight, metrics",
+        f"  input  {federation.recipe.length} words of {federation.ring.bits} bits: {parts}",
+        *([] if settings.epsilon is None else [budget]),
         "  dropped: left at any leg; who left after its input was sent is in the sum",
     )
 
 
+def _many(settings: Settings) -> str:
+    """How many rounds there will be."""
+    return str(settings.rounds) if settings.epsilon is None else f"{settings.rounds} or more"
+
+
 def round_line(record: RoundRecord, *, rounds: int, quality_name: str) -> str:
-    """Say in one line what became of a round."""
-    number = f"round {record.scheduled.number:>{len(str(rounds))}}/{rounds}"
+    """Say in one line what became of a round, out of so many or, under a budget, so many planned."""
+    number = f"round {record.scheduled.number:>{len(str(rounds))}}" + ("" if record.spent else f"/{rounds}")
     if record.aborted is not None:
         return f"{number}: no sum, {str(record.aborted).removeprefix('round ended ')}; skipped"
     who = f"sum of {len(record.survivors)}, {len(record.scheduled.dropping)} dropped"
     traffic = f"up {human_bytes(record.uplink_bytes)}, down {human_bytes(record.downlink_bytes)}"
-    return f"{number}: {who}, {traffic}, {quality_name} {record.quality:.4f}"
+    spent = "" if record.spent is None else f", epsilon {record.spent.server.epsilon:.2f}"
+    return f"{number}: {who}, {traffic}, {quality_name} {record.quality:.4f}{spent}"
 
 
 def report(federation: Federation, outcome: Outcome, glyphs: Glyphs) -> tuple[Section, ...]:
     """Say what came of the run: quality, what the server saw and learned, who dropped, what it cost, its limits."""
     return (
         _quality(federation, outcome),
+        *_spent(federation, outcome),
         *_seen(outcome, glyphs),
         _learned(outcome),
         _dropped(outcome),
         _cost(federation, outcome),
-        _limits(),
+        _limits(outcome),
     )
 
 
@@ -129,7 +140,7 @@ class PlainScreen:
 def _quality(federation: Federation, outcome: Outcome) -> Section:
     rows = (
         ("all rows in one place", outcome.pooled),
-        ("federated, over masked sums", outcome.federated),
+        ("federated, over masked sums" + (", noised" if outcome.privacy else ""), outcome.federated),
         ("federated, over plain sums", outcome.plain_sum),
         (f"one client alone, mean of {outcome.lone_sample}", outcome.lone_mean),
     )
@@ -141,9 +152,40 @@ def _quality(federation: Federation, outcome: Outcome) -> Section:
     return Section(
         heading=f"Quality: {federation.task.quality_name} on rows that nobody trained on",
         lines=(
-            *(f"{_INDENT}{name:<32} {value:.4f}" for name, value in rows),
+            *(f"{_INDENT}{name:<36} {value:.4f}" for name, value in rows),
             *_wrapped(exactness if outcome.step else ""),
             *_wrapped(skipped if outcome.rounds_aborted else ""),
+        ),
+    )
+
+
+def _spent(federation: Federation, outcome: Outcome) -> tuple[Section, ...]:
+    """What the run's privacy is, against whom, and why it ended."""
+    privacy, settings = outcome.privacy, federation.settings
+    if privacy is None:
+        return ()
+    server, public, plan = privacy.spent.server, privacy.spent.public, federation.plan
+    end = (
+        f"It ended after {len(outcome.records)} rounds, because the ledger had no room for another."
+        if privacy.halted_by_budget
+        else f"All {len(outcome.records)} rounds that were scheduled fit the budget."
+    )
+    noise = (
+        ""
+        if privacy.noise_std is None
+        else f"Every update is clipped to {privacy.clip} and counts once; a coordinate of the last mean has noise of "
+        f"standard deviation {privacy.noise_std:.1e}."
+    )
+    return (
+        Section(
+            heading=f"Privacy: delta {settings.delta}, between one client's updates and zeros in their place",
+            lines=(
+                f"{_INDENT}{f'server and its {plan.max_corrupt} colluders':<36} epsilon {server.epsilon:.4f}",
+                f"{_INDENT}{'who sees the models only':<36} epsilon {public.epsilon:.4f}",
+                *_wrapped(end),
+                *_wrapped(f"No client was in more than {privacy.client_rounds} of them; its own ledger says so."),
+                *_wrapped(noise),
+            ),
         ),
     )
 
@@ -165,7 +207,7 @@ def _seen(outcome: Outcome, glyphs: Glyphs) -> tuple[Section, ...]:
         f"give or take {math.sqrt(2 * degrees):.0f}. Looking uniform proves nothing; the protocol does."
     )
     lines = (
-        *_strips("its update", picture.update_shades(glimpse), picture.histogram(own, glyphs), glyphs),
+        *_strips("its input", picture.update_shades(glimpse), picture.histogram(own, glyphs), glyphs),
         *_strips("as received", picture.received_shades(glimpse), picture.histogram(received, glyphs), glyphs),
         *_wrapped(uniform),
     )
@@ -185,8 +227,9 @@ def _learned(outcome: Outcome) -> Section:
     last = next((record for record in reversed(outcome.records) if record.aborted is None), None)
     if last is None or outcome.mean_norm is None:
         return Section(heading="What the server learned", lines=_wrapped(_NOTHING))
+    sum_ = "sum, its weight and its metrics" if outcome.privacy is None else "sum and its metrics, all noised"
     text = (
-        f"In each round one sum, its weight and its metrics, and who is in it. In round {last.scheduled.number}: the "
+        f"In each round one {sum_}, and who is in it. In round {last.scheduled.number}: the "
         f"mean of {len(last.survivors)} updates, of norm {outcome.mean_norm:.3f}. No update, and no partial sum."
     )
     return Section(heading="What the server learned", lines=_wrapped(text))
@@ -222,13 +265,20 @@ def _cost(federation: Federation, outcome: Outcome) -> Section:
     return Section(heading="What it cost", lines=_wrapped(text))
 
 
-def _limits() -> Section:
+def _limits(outcome: Outcome) -> Section:
+    if outcome.privacy is None:
+        lines = (
+            f"{_INDENT}The sum itself is exact, and tells what an exact sum tells. With noise:",
+            f"{_INDENT}secagg demo --epsilon 8 --delta 1e-5",
+        )
+    else:
+        lines = (
+            f"{_INDENT}Fewer, larger rounds cost less: the same noise hides in a longer sum.",
+            f"{_INDENT}secagg budget --help    says how to plan epsilon over rounds",
+        )
     return Section(
         heading="Limits, and what to try next",
-        lines=(
-            f"{_INDENT}No differential privacy yet: the sum itself is exact.",
-            f"{_INDENT}secagg plan --clients 1000 --max-dropped 100 --max-corrupt 50",
-        ),
+        lines=(*lines, f"{_INDENT}secagg plan --clients 1000 --max-dropped 100 --max-corrupt 50"),
     )
 
 

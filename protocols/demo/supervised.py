@@ -67,6 +67,7 @@ class SupervisedTask:
     alone: Descent
     together: BatchDescent
     clip: float
+    private_clip: float
     max_weight: int
     metric_bounds: Mapping[str, float]
     defaults: Defaults

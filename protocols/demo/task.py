@@ -106,6 +106,10 @@ class Task(Protocol):
         """The bound on the L2 norm of an update over all its tensors."""
 
     @property
+    def private_clip(self) -> float:
+        """The bound on it where noise is added in proportion: lower, for less noise."""
+
+    @property
     def max_weight(self) -> int:
         """The bound on a client's weight."""
 

@@ -237,6 +237,7 @@ class Sum:
 
     values: npt.NDArray[np.int64]
     joined: tuple[str, ...]
+    instructions_digest: bytes = b""
 
     @property
     def invited(self) -> tuple[str, ...]:

@@ -200,6 +200,7 @@ class Pull:
     quality_name: str = "closeness"
     clients: tuple[str, ...] = tuple(f"c{i:02d}" for i in range(20))
     clip: float = 100.0
+    private_clip: float = 10.0
     max_weight: int = 20
     metric_bounds: Mapping[str, float] = field(default_factory=dict)
     defaults: Defaults = DEFAULTS
