@@ -38,7 +38,8 @@ PYTHON = [
 def test_python_block_runs(
     path: Path, line: int, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # a page may write files
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
+    monkeypatch.chdir(tmp_path)  # a page may read the tests' files, and write its own
     # optimize=0: the assertions of a page hold under -O as well. The newlines make a traceback name the page's line.
     code = compile("\n" * line + text, str(path), "exec", optimize=0)
     exec(code, {"__name__": "page"})  # noqa: S102  # the project's own documents
