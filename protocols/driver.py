@@ -33,6 +33,7 @@ from secagg import (
     ServerRound,
 )
 from secagg.pairwise.outgoing import MaskSource
+from secagg.round.events import Stream
 
 Clock = Callable[[], float]
 
@@ -224,8 +225,13 @@ def _leaving(round_: ClientRound) -> Iterator[None]:
         raise
 
 
-def _sends(events: tuple[Event, ...]) -> list[Send]:
-    return [event for event in events if isinstance(event, Send)]
+def _sends(events: tuple[Event, ...]) -> Iterator[Send]:
+    """What is to be sent, each message of a streamed input made when the one before it has left."""
+    for event in events:
+        if isinstance(event, Send):
+            yield event
+        elif isinstance(event, Stream):
+            yield from (Send(None, message) for message in event.messages)
 
 
 def _needed(events: tuple[Event, ...]) -> NeedInput | None:

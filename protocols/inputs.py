@@ -35,16 +35,20 @@ class WordSource(Protocol):
 
 
 class NoisedWords:
-    """Integers that noise was added to once, as ring words: whoever reads them again reads the same.
+    """Integers that noise was added to once, as ring words that are read once.
+
+    Two sums with the same noise in them are charged as if each had its own, and their difference has none of it. So an
+    input goes into one round: for another, also after one that was aborted, encode the update again.
 
     They are reduced into the ring: noise may carry a client's integer beyond it, and their sum is the same modulo 2^b.
     """
 
-    __slots__ = ("_ring", "_values")
+    __slots__ = ("_ring", "_unread", "_values")
 
     def __init__(self, values: npt.NDArray[np.int64], ring: Ring) -> None:
         self._values = values
         self._ring = ring
+        self._unread = len(values)
 
     @property
     def length(self) -> int:
@@ -61,9 +65,13 @@ class NoisedWords:
 
         Raises:
             ConfigError: not 0 <= start <= stop <= length.
+            MisuseError: with these, more words were read than there are: an input was provided before.
         """
         if not 0 <= start <= stop <= self.length:
             raise ConfigError(f"cannot read words {start!r:.40} to {stop!r:.40} of an input of {self.length}")
+        self._unread -= stop - start
+        if self._unread < 0:
+            raise MisuseError("a noised input goes into one round, as its noise does: encode the update again")
         words = self._values[start:stop].view(np.uint64) & np.uint64(self._ring.modulus - 1)
         return words.astype(self._ring.word)
 
@@ -80,16 +88,24 @@ class RecipeInput:
     Args:
         words: where its words come from.
         clipped: see the property.
+        recipe_digest: see the property.
         faithful: see the property.
         instructions_digest: see the property.
     """
 
-    __slots__ = ("_clipped", "_faithful", "_instructions_digest", "_words")
+    __slots__ = ("_clipped", "_faithful", "_instructions_digest", "_recipe_digest", "_words")
 
     def __init__(
-        self, words: WordSource, *, clipped: bool, faithful: bool = True, instructions_digest: bytes | None = None
+        self,
+        words: WordSource,
+        *,
+        clipped: bool,
+        recipe_digest: bytes,
+        faithful: bool = True,
+        instructions_digest: bytes | None = None,
     ) -> None:
         self._words = words
+        self._recipe_digest = recipe_digest
         self._clipped = clipped
         self._faithful = faithful
         self._instructions_digest = instructions_digest
@@ -107,6 +123,11 @@ class RecipeInput:
         in for it: refusing would tell about the data. Known to this client only; it must not decide what it sends.
         """
         return self._faithful
+
+    @property
+    def recipe_digest(self) -> bytes:
+        """The recipe that the input was made by: its clip, its noise, its units."""
+        return self._recipe_digest
 
     @property
     def instructions_digest(self) -> bytes | None:
@@ -129,6 +150,7 @@ class RecipeInput:
         Raises:
             ConfigError: not 0 <= start <= stop <= length.
             InputError: without noise, an array of the update was changed since encode and no longer fits.
+            MisuseError: with noise, it was read before; see `NoisedWords`.
         """
         return self._words.read(start, stop)
 

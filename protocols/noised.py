@@ -22,6 +22,7 @@ import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Final
 
 import numpy as np
@@ -107,7 +108,7 @@ class Noising:
     def canonical(self) -> bytes:
         """Everything that decides the encoding and its cost, as bytes."""
         parameter = self.noise.sigma if isinstance(self.noise, DiscreteGaussian) else self.noise.variance
-        exact = str(parameter).encode("ascii")
+        exact = str(Fraction(parameter)).encode("ascii")  # 9, 9.0 and Fraction(9) are one law
         numbers = (self.step, self.clip, float(self.share), self.overflow_probability)
         head = struct.pack(">4dQQI", *numbers, self.length, self.numbers, len(exact))
         return head + exact + _TAGS[type(self.noise)]

@@ -336,7 +336,8 @@ class Recipe:
             raise InputError(f"{unfit} is of type {type(scalars[unfit]).__name__}: pass a float")
         if not isinstance(instructions, bytes):
             raise InputError("instructions is missing: a noised input is rotated by the bytes its round was made with")
-        return self._noised(self.noising, arrays, scalars, ring, instructions_digest(instructions))
+        with np.errstate(all="ignore"):  # a caller's numpy may be set to raise where a number underflows
+            return self._noised(self.noising, arrays, scalars, ring, instructions_digest(instructions))
 
     def decode(self, aggregate: AggregateLike) -> Total:
         """Read an aggregate of inputs of this recipe.
@@ -371,7 +372,8 @@ class Recipe:
             raise InputError(str(error)) from error
         # factor * share stays at or below factor, so a coordinate that fits after clipping fits after weighing.
         scale = {name: factor * share for name, factor in factors.items()}
-        return RecipeInput(self.layout.encode(arrays, scalars, scale=scale, ring=ring), clipped=clipped)
+        words = self.layout.encode(arrays, scalars, scale=scale, ring=ring)
+        return RecipeInput(words, clipped=clipped, recipe_digest=self.digest)
 
     def _noised(
         self,
@@ -407,6 +409,7 @@ class Recipe:
         return RecipeInput(
             NoisedWords(values, ring),
             clipped=clipped,
+            recipe_digest=self.digest,
             faithful=faithful and fitted,
             instructions_digest=instructions,
         )

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dp.ledger import Ledger, State
+from dp.ledger import Charge, Ledger, State
+from protocols.errors import RecipeError
 from protocols.recipe import Recipe
-from secagg import Leg, ServerRound
+from secagg import Failed, Leg, RoundAborted, ServerRound
 from secagg.config import RoundConfig
 
 
@@ -36,21 +37,24 @@ class Spending:
     ledger: Ledger
     recipe: Recipe
 
-    def reserve(self, config: RoundConfig) -> None:
-        """Set the round's cost aside, at the fewest survivors of its plan. Doing so again changes nothing.
+    def reserve(self, config: RoundConfig, *, resumed: bool = False) -> None:
+        """Set the round's cost aside, at the fewest survivors of its plan.
 
-        A client that was resumed asks again for the round it stopped in: no more than one input of it ever leaves.
+        A round is reserved once. Whoever offers a number again offers another round, and what leaves in that one has
+        noise of its own: a second charge under one name would be one too few. Only a client that was resumed, whose
+        record shows that no input of it left, may come back to the reservation it made before it stopped.
+
+        Args:
+            config: the round.
+            resumed: the client's round was resumed from its record, and asks again for the same one.
 
         Raises:
             dp.BudgetExceeded: there is no room; take no part.
-            dp.LedgerError: the ledger cannot be used, or the round was settled already.
-            RecipeError: the recipe has no noise.
+            dp.LedgerError: the ledger cannot be used, or the round was reserved before.
+            RecipeError: the recipe has no noise, or is not the one that the round sums.
         """
-        name, charge = round_name(config), self.recipe.charge(config.plan)
-        if any(
-            entry.name == name and entry.state is State.RESERVED and entry.charge == charge
-            for entry in self.ledger.entries
-        ):
+        name, charge = round_name(config), self._charge(config)
+        if resumed and self._is_reserved(name, charge):
             return
         self.ledger.reserve(name, charge)
 
@@ -59,8 +63,9 @@ class Spending:
 
         Raises:
             dp.LedgerError: the ledger cannot be used, or the round was not reserved. The reservation still counts.
+            RecipeError: as `reserve`, or survivors is not of the plan.
         """
-        self.ledger.commit(round_name(config), self.recipe.charge(config.plan, survivors=survivors))
+        self.ledger.commit(round_name(config), self._charge(config, survivors))
 
     def release(self, config: RoundConfig) -> None:
         """Lift the charge of a round of which nothing left.
@@ -69,6 +74,18 @@ class Spending:
             dp.LedgerError: the ledger cannot be used, or the round was not reserved.
         """
         self.ledger.release(round_name(config))
+
+    def _charge(self, config: RoundConfig, survivors: int | None = None) -> Charge:
+        """What the round costs, if it is one of this recipe: another's noise says nothing about it."""
+        if config.recipe_digest != self.recipe.digest:
+            raise RecipeError("the round sums another recipe than the one it would be charged for: pass the round's")
+        return self.recipe.charge(config.plan, survivors=survivors)
+
+    def _is_reserved(self, name: str, charge: Charge) -> bool:
+        return any(
+            entry.name == name and entry.state is State.RESERVED and entry.charge == charge
+            for entry in self.ledger.entries
+        )
 
 
 def settle_aborted(spending: Spending, server: ServerRound) -> None:
@@ -79,7 +96,8 @@ def settle_aborted(spending: Spending, server: ServerRound) -> None:
     Raises:
         dp.LedgerError: the ledger cannot be used. The reservation still counts.
     """
-    if server.leg < Leg.MASK:
-        spending.release(server.config)
-    else:
-        spending.commit(server.config)
+    match server.outcome:
+        case Failed(error=RoundAborted(leg=leg)) if leg < Leg.MASK:
+            spending.release(server.config)
+        case _:
+            spending.commit(server.config)

@@ -2,7 +2,7 @@
 
 Promise: the bytes are exact, because they are lengths of the real messages, encoded with blank contents; only the
 names of the clients, which the offer lists, are taken to be of one length. The counts are those of the code, held to
-it by a test. No seconds are predicted: they depend on the machine.
+it by a test. No seconds are predicted: they depend on the machine (`secagg plan --measure` takes them there).
 
 Pure. Imports the config, the plan, the ring, the messages of `pairwise` and the codec.
 """
@@ -157,6 +157,22 @@ def of(
         server=_server_work(plan, masks=plan.clients, pairs=0),
         server_worst=_worst_server_work(plan),
     )
+
+
+def server_work(plan: Plan, *, dropped: int) -> Work:
+    """Count the server's work where so many clients fall silent once the others have masked towards them.
+
+    On a k-regular graph the pairs of a survivor and a dropped client are as many as expected: k of the n - 1 others of
+    each dropped client are its neighbors, and n - dropped of them survive.
+
+    Raises:
+        ConfigError: the plan ends no round with so many dropped.
+    """
+    n, x = plan.clients, dropped
+    if not 0 <= x <= plan.max_dropped:
+        raise ConfigError(f"dropped={x!r:.40} must be from 0 to max_dropped={plan.max_dropped}")
+    pairs = round(x * plan.degree * (n - x) / (n - 1))
+    return _server_work(plan, masks=n - x + pairs, pairs=pairs)
 
 
 def _legs(config: RoundConfig, name_size: int) -> tuple[LegCost, ...]:

@@ -135,6 +135,21 @@ class Slot:
         if _FLOATS.get(array.dtype.type) != self.dtype:
             raise InputError(f"{self} has dtype {array.dtype!s:.40}, the layout has {self.dtype}")
 
+    def check_values(self, array: npt.NDArray[Any], *, scale: float = 1.0) -> None:
+        """Refuse an array with a coordinate that `convert` would refuse.
+
+        Scaling, dividing by the step and rounding are monotone, so the least and the greatest coordinate speak for all;
+        where one is NaN, so are both.
+
+        Raises:
+            InputError: as for `convert`.
+        """
+        self.check(array)
+        if array.size:
+            with np.errstate(all="ignore"):
+                extremes = np.array([array.min(), array.max()], dtype=np.float64)
+            self._encode(extremes, scale)
+
     def convert(self, array: npt.NDArray[Any], start: int, stop: int, *, scale: float = 1.0) -> npt.NDArray[np.int64]:
         """Return the integers of coordinates start to stop, each multiplied by `scale` in float64 first.
 
@@ -147,8 +162,13 @@ class Slot:
         self.check(array)
         # Both spellings read in C order; only an array that is not contiguous pays for walking its strides.
         flat = array.reshape(-1) if array.flags.c_contiguous else array.flat
-        with np.errstate(all="ignore"):  # what becomes NaN, infinite or zero here is judged by the door
+        with np.errstate(all="ignore"):
             block = np.array(flat[start:stop], dtype=np.float64)
+        return self._encode(block, scale)
+
+    def _encode(self, block: npt.NDArray[np.float64], scale: float) -> npt.NDArray[np.int64]:
+        """Scale a copy in place and put it through the door, under this slot's name."""
+        with np.errstate(all="ignore"):  # what becomes NaN, infinite or zero here is judged by the door
             block *= scale
         try:
             return self.fixed.encode(block)

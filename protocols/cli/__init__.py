@@ -1,4 +1,4 @@
-"""The command line `secagg`: a demonstration, a calculator of plans, a check of the installation.
+"""The command line `secagg`: a demonstration, calculators of plans and budgets, a check of the installation.
 
 Promise: nothing that is typed ends in a traceback. What is wrong with a setting is one line on stderr that names the
 fix. One file a verb; each describes itself in a `Verb`.
@@ -13,14 +13,15 @@ import sys
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
-from dp import PrivacyError
-from protocols.cli import demo, doctor, plan
+from dp import ParameterError, PrivacyError
+from protocols.budget import BudgetError
+from protocols.cli import budget, demo, doctor, plan
 from protocols.cli.words import EXIT_CODES, FAILED, INTERRUPTED, UNREAD, WRONG, MissingExtra
 from protocols.demo.task import SettingError
 from protocols.errors import ProtocolError
 from secagg import ConfigError, SecAggError
 
-_VERBS: Final = (demo.VERB, plan.VERB, doctor.VERB)
+_VERBS: Final = (demo.VERB, plan.VERB, budget.VERB, doctor.VERB)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _forget_stdout()
         return UNREAD
-    except (ConfigError, SettingError, MissingExtra) as error:
+    except (ConfigError, SettingError, BudgetError, ParameterError, MissingExtra) as error:
         return _complain(options.verb, error, WRONG)
     except (SecAggError, ProtocolError, PrivacyError) as error:
         return _complain(options.verb, error, FAILED)

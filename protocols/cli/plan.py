@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
+from protocols.cli import forecast
 from protocols.cli.words import Figure, Verb, json_line
 from protocols.demo.show import human_bytes
-from secagg import Adversary, Plan, cost
+from secagg import Adversary, Plan, Ring, cost
 from secagg.plan import MIN_CORRECTNESS_BITS, MIN_SECURITY_BITS
 
 _LENGTH: Final = 1_000_000
@@ -21,7 +22,11 @@ counting rules the event out. Bytes are those of a round in which everyone
 stays: uplink_bytes and downlink_bytes of one client, server_uplink_bytes and
 server_downlink_bytes of all together. Masks are vectors of the input's length:
 client_masks for a client, server_masks_no_drop and server_masks_worst for the
-server."""
+server.
+
+--measure plays two small rounds here, a few seconds in all, and adds the CPU
+seconds that this round would take on one core of this machine: client_cpu_s,
+server_cpu_s_no_drop and server_cpu_s_worst."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -39,13 +44,19 @@ def run(options: argparse.Namespace) -> int:
         correctness_bits=options.correctness_bits,
     )
     price = cost.of(plan, length=options.length, ring_bits=options.bits)
+    rates = forecast.measure(Ring(options.bits)) if options.measure else None
+    taken = {} if rates is None else forecast.seconds(plan, price, rates, length=options.length)
     if options.json:
-        print(json_line({**_plan_figures(plan), "length": options.length, "ring_bits": options.bits, **_costs(price)}))
+        sizes = {"length": options.length, "ring_bits": options.bits}
+        print(json_line({**_plan_figures(plan), **sizes, **_costs(price), **taken}))
     else:
         print(plan.explain())
         print(f"\nA round of {options.length:,} words of {options.bits} bits, in which everyone stays:\n")
         print(_table(_byte_rows(price)), end="\n\n")
         print(_table(_work_rows(price)))
+        if taken:
+            print("\nOn one core of this machine, as busy as it is now:\n")
+            print(_table(_second_rows(taken)))
     return 0
 
 
@@ -115,6 +126,14 @@ def _work_rows(price: cost.Cost) -> list[Sequence[str]]:
     ]
 
 
+def _second_rows(taken: Mapping[str, float]) -> list[Sequence[str]]:
+    parties = ("a client", "the server", "the server at worst")
+    return [
+        ("CPU time", "seconds"),
+        *((who, f"{value:.3f}") for who, value in zip(parties, taken.values(), strict=True)),
+    ]
+
+
 def _table(rows: list[Sequence[str]]) -> str:
     """Write rows in columns, the first to the left and numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -145,6 +164,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--correctness-bits", type=int, default=MIN_CORRECTNESS_BITS, metavar="C", help="30 (default) to 128"
     )
+    parser.add_argument("--measure", action="store_true", help="forecast CPU time on this machine, measured first")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
 
 

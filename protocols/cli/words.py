@@ -56,6 +56,6 @@ class Verb:
     run: Callable[[argparse.Namespace], int]
 
 
-def json_line(figures: Mapping[str, Figure | Sequence[Mapping[str, Figure]]]) -> str:
+def json_line(figures: Mapping[str, Figure | Sequence[Mapping[str, Figure]] | Sequence[str]]) -> str:
     """Write one JSON object in one line; JSON has no infinities and no NaN, so neither may be among the figures."""
     return json.dumps(figures, allow_nan=False)

@@ -11,14 +11,11 @@ The protocol of Bonawitz et al., CCS 2017, with the survivor set held against th
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from secagg import masking, shamir
 from secagg.config import RoundConfig
@@ -36,31 +33,13 @@ from secagg.pairwise.messages import (
     UnmaskRequest,
     UnmaskShares,
 )
+from secagg.pairwise.outgoing import MaskedMessages, MaskSource, Seal
 from secagg.pairwise.phase import Phase
 from secagg.pairwise.roster import Joined
 from secagg.primitives import aead, agreement, labels
 from secagg.primitives.secret import Secret
-from secagg.ring import Ring
 from secagg.rules import Rule
 from secagg.wire import pack_positions
-
-
-class MaskSource(Protocol):
-    """Where a client's input comes from, a range at a time, so it never stands in memory twice."""
-
-    @property
-    def length(self) -> int:
-        """Coordinates in the input."""
-        ...
-
-    @property
-    def ring(self) -> Ring:
-        """The ring its words were made for."""
-        ...
-
-    def read(self, start: int, stop: int) -> npt.NDArray[np.unsignedinteger]:
-        """Return a fresh, writable array of the ring words of coordinates start..stop-1."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -240,17 +219,19 @@ class AwaitingInput(Phase):
         *,
         fronts: Sequence[bytes],
         room_behind: int = 0,
+        seal: Seal | None = None,
         executor: Executor | None = None,
         workers: int = 1,
     ) -> tuple[AwaitingSurvivors, list[bytearray]]:
         """Leg 2: mask and pack the input behind each chunk's front, and forget every private key.
 
-        The client masks towards exactly its inbox. Each chunk's words are written once, where they will be sent from.
+        The client masks towards exactly its inbox.
 
         Args:
             source: the input.
             fronts: header and body of each chunk's message.
             room_behind: bytes left blank behind each chunk, for the channel's tag.
+            seal: fills them in, called with each chunk's number and message.
             executor: threads to expand masks on, or None.
             workers: how many of them.
 
@@ -259,36 +240,58 @@ class AwaitingInput(Phase):
             InputError: the source yields a word outside the ring; the phase is unspent.
         """
         with self._answering():
-            config = self._seat.config
-            if source.length != config.length or len(fronts) != config.chunks:
-                raise MisuseError(f"the round sums inputs of length {config.length}, got {source.length}")
-            if source.ring != config.ring:  # a smaller one would fit and be a wrong number all the same
-                raise MisuseError(f"the round sums in {config.ring}, the input is made for {source.ring}")
-            plus, minus = self._mask_keys()
-            expand = functools.partial(
-                masking.mask_input,
-                source.read,
-                ring=config.ring,
-                plus=plus,
-                minus=minus,
-                executor=executor,
-                workers=workers,
-            )
-            try:
-                chunks = [self._chunk(index, front, room_behind, expand) for index, front in enumerate(fronts)]
-            finally:
-                for key in (*plus, *minus):
-                    key.wipe()
-            return self._next(), chunks
+            messages = list(self._messages(source, fronts, room_behind, seal, executor, workers))
+            return self._next(), messages
 
-    def _chunk(self, index: int, front: bytes, room_behind: int, expand: Callable[..., object]) -> bytearray:
-        """Make one chunk's message: its front, its masked words packed in place, and room for what comes behind."""
-        start, stop = self._seat.config.chunk_range(index)
-        size = self._seat.config.ring.packed_size(stop - start)
-        chunk = bytearray(len(front) + size + room_behind)
-        chunk[: len(front)] = front
-        expand(length=stop - start, start=start, out=memoryview(chunk)[len(front) : len(front) + size])
-        return chunk
+    def stream(
+        self,
+        source: MaskSource,
+        *,
+        fronts: Sequence[bytes],
+        room_behind: int = 0,
+        seal: Seal | None = None,
+        executor: Executor | None = None,
+        workers: int = 1,
+    ) -> tuple[AwaitingSurvivors, MaskedMessages]:
+        """Leg 2 for a large input: as `mask`, but each message is made when it is asked for.
+
+        The keys of the masks live until the last one is made or the messages are closed. A word outside the ring is
+        found when its chunk is made: it ends the messages, and the phase is spent by then.
+
+        Raises:
+            MisuseError: as `mask`.
+        """
+        with self._answering():
+            messages = self._messages(source, fronts, room_behind, seal, executor, workers)
+            return self._next(), messages
+
+    def _messages(
+        self,
+        source: MaskSource,
+        fronts: Sequence[bytes],
+        room_behind: int,
+        seal: Seal | None,
+        executor: Executor | None,
+        workers: int,
+    ) -> MaskedMessages:
+        config = self._seat.config
+        if source.length != config.length or len(fronts) != config.chunks:
+            raise MisuseError(f"the round sums inputs of length {config.length}, got {source.length}")
+        if source.ring != config.ring:  # a smaller one would fit and be a wrong number all the same
+            raise MisuseError(f"the round sums in {config.ring}, the input is made for {source.ring}")
+        masking.check_workers(executor, workers)
+        plus, minus = self._mask_keys()
+        return MaskedMessages(
+            source,
+            config=config,
+            plus=plus,
+            minus=minus,
+            fronts=fronts,
+            room_behind=room_behind,
+            seal=seal,
+            executor=executor,
+            workers=workers,
+        )
 
     def skip(self) -> AwaitingSurvivors:
         """Go on without masking: for a resumed client whose masked input may have left before it stopped."""
@@ -362,6 +365,11 @@ class AwaitingUnmask(Phase):
         self._joined = joined
         self._held = held
         self._survivors = survivors
+
+    @property
+    def survivors(self) -> int:
+        """How many clients are in the set this client confirmed."""
+        return len(self._survivors)
 
     def unmask(self, request: UnmaskRequest) -> UnmaskShares:
         """Leg 4: reveal one share for each client of the inbox and itself, then wipe them all.

@@ -69,7 +69,7 @@ class Recovery:
         words: the sum of the survivors' masked inputs; `run` unmasks it in place.
         survivors: whose inputs are in it.
         opened: for each survivor, the clients it masked towards.
-        shares: for each secret to rebuild, its dealer's position -> holder position -> share.
+        shares: for each secret to rebuild, its dealer's position -> holder position -> share; emptied by `run`.
     """
 
     config: RoundConfig
@@ -78,7 +78,7 @@ class Recovery:
     words: npt.NDArray[np.unsignedinteger]
     survivors: frozenset[int]
     opened: Mapping[int, frozenset[int]]
-    shares: Mapping[int, Mapping[int, Share]]
+    shares: dict[int, dict[int, Share]]
 
     @classmethod
     def prepare(
@@ -136,6 +136,7 @@ class Recovery:
         secrets: dict[int, Secret] = {}
         try:
             blamed = self._rebuild(secrets)
+            self.shares.clear()  # they grow with the square of the cohort; the masks and the sum need their memory
             masks = self._masks(secrets)
             while batch := tuple(itertools.islice(masks, _BATCH)):
                 self._remove(batch, executor, workers)

@@ -12,7 +12,8 @@ Nothing here does I/O or owns a clock: when to close a leg is the caller's decis
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -173,7 +174,7 @@ class CollectingInputs(Phase):
         inboxes: for each client that shared, the senders of the boxes it was sent.
     """
 
-    __slots__ = ("_accumulator", "_barred", "_counted", "_desk", "_inboxes", "_joined", "_open", "_reports")
+    __slots__ = ("_accumulator", "_barred", "_counted", "_desk", "_inboxes", "_joined", "_open", "_reports", "_whole")
 
     def __init__(self, desk: Desk, joined: Joined, inboxes: dict[int, frozenset[int]]) -> None:
         super().__init__()
@@ -185,6 +186,7 @@ class CollectingInputs(Phase):
         self._counted: dict[int, frozenset[int]] = {}
         self._reports: dict[int, frozenset[int]] = {}
         self._barred: set[int] = set()
+        self._whole = True
 
     @property
     def missing(self) -> frozenset[int]:
@@ -216,27 +218,41 @@ class CollectingInputs(Phase):
             spool.append(position, tail)
             self._open[position] = (expected + 1, unopened)
             return
-        self._add((*spool.take(position), tail))
+        self._add(itertools.chain(spool.take(position), (tail,)))
         self._open.pop(position, None)
         self._counted[position] = unopened
 
-    def _add(self, chunks: Sequence[bytes | memoryview]) -> None:
-        """Add a whole input to the sum, or nothing where the spool lost or cut a chunk; its contents are trusted."""
-        config = self._desk.config
-        ranges = [config.chunk_range(index) for index in range(config.chunks)]
-        sizes = [config.ring.packed_size(stop - start) for start, stop in ranges]
-        if [len(chunk) for chunk in chunks] != sizes:
-            raise StorageError(f"the spool gave back {len(chunks) - 1} chunks that are not the ones it was given")
-        for (start, stop), chunk in zip(ranges, chunks, strict=True):
+    def _add(self, chunks: Iterable[bytes | memoryview]) -> None:
+        """Add a whole input to the sum, a chunk at a time; the contents of the spool are trusted, its sizes are not.
+
+        Whatever stops this half-way leaves a part of an input in the sum: nothing is admitted or closed after it.
+        """
+        self._require_whole()
+        config, self._whole = self._desk.config, False
+        feed = iter(chunks)
+        for index in range(config.chunks):
+            start, stop = config.chunk_range(index)
+            chunk = next(feed, b"")
+            if len(chunk) != config.ring.packed_size(stop - start):
+                raise StorageError(f"the spool did not give back chunk {index} as it was given")
             config.ring.add_packed(self._accumulator[start:stop], chunk)
+        if next(feed, None) is not None:
+            raise StorageError("the spool gave back more chunks than it was given")
+        self._whole = True
+
+    def _require_whole(self) -> None:
+        if not self._whole:
+            raise StorageError("the sum holds a part of an input: the spool failed while it was added")
 
     def close(self) -> tuple[CollectingSignatures, SurvivorSet]:
         """End the leg: the survivors are the clients whose input counts.
 
         Raises:
             TooFewClients: fewer than min_survivors; names clients whose boxes others could not open.
+            StorageError: the spool failed while an input was added.
         """
         with self._answering():
+            self._require_whole()
             desk, floor = self._desk, self._desk.config.plan.min_survivors
             reports = Reports(self._reports, desk.config.plan.max_corrupt)
             if len(self._counted) < floor:

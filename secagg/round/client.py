@@ -7,12 +7,13 @@ different requests of one leg.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from typing import Final, NoReturn
 
 from secagg import wire
-from secagg.config import Summable, instructions_digest
+from secagg.config import RoundConfig, Summable, instructions_digest
 from secagg.errors import (
     ConfigError,
     Malformed,
@@ -42,13 +43,14 @@ from secagg.pairwise.messages import (
     max_size,
     open_message,
 )
+from secagg.pairwise.outgoing import InstructedSource, MaskedMessages, MaskSource
 from secagg.pairwise.phase import Phase
 from secagg.policy import Policy
 from secagg.primitives import labels
 from secagg.primitives.kdf import digest
 from secagg.primitives.secret import Secret
 from secagg.primitives.suite import ROUND_SECRET_SIZE
-from secagg.round.events import Events, Failed, Finished, NeedInput, Send
+from secagg.round.events import Events, Failed, Finished, NeedInput, Send, Stream
 from secagg.round.journal import Entry, Journal, Kind, answer_digest
 from secagg.rules import Rule
 from secagg.store import MemoryStore, RoundStore
@@ -80,11 +82,15 @@ class ClientRound:
         store: where the round's record is kept; in memory unless given.
         keep_input: keep the masked input for a repeated request. Without it such a repeat ends the round for this
             client, as a drop-out.
+        stream: hand the masked input over as one `Stream`, which makes each message when it is asked for, instead of
+            as one `Send` a chunk: for inputs too large to stand in memory masked. Until the last one is made, nothing
+            the server says is waited for; what it says before then ends the input.
         executor: threads to expand masks on, `workers` of them; none unless given.
         workers: see `executor`.
 
     Raises:
-        ConfigError: the name is not a client id, or the directory pins another key to it, or none.
+        ConfigError: the name is not a client id, or the directory pins another key to it, or none; or keep_input and
+            stream are both given.
     """
 
     _draw = staticmethod(system_entropy)
@@ -101,6 +107,7 @@ class ClientRound:
         policy: Policy | None = None,
         store: RoundStore | None = None,
         keep_input: bool = False,
+        stream: bool = False,
         executor: Executor | None = None,
         workers: int = 1,
     ) -> None:
@@ -115,17 +122,22 @@ class ClientRound:
         self._instructions_digest = instructions_digest(instructions)
         self._policy = Policy() if policy is None else policy
         self._journal = Journal(MemoryStore() if store is None else store)
+        if keep_input and stream:
+            raise ConfigError("keep_input=True holds the masked input whole, stream=True never does: choose one")
         self._keep_input = keep_input
+        self._stream = stream
         self._executor = executor
         self._workers = workers
         self._seat: phases.Seat | None = None
         self._root: Secret | None = None
         self._channel: Channel | None = None
         self._phase: Phase | None = None
-        self._source: phases.MaskSource | None = None
+        self._source: MaskSource | None = None
+        self._outgoing: MaskedMessages | None = None
         self._inbox_request = b""
         self._answers: dict[bytes, Events | None] = {}
         self._closed = ""
+        self._confirmed: int | None = None
 
     # What a driver calls.
 
@@ -138,6 +150,23 @@ class ClientRound:
     def closed(self) -> bool:
         """Whether the round is over for this client."""
         return bool(self._closed)
+
+    @property
+    def config(self) -> RoundConfig:
+        """The round this client accepted the offer of.
+
+        Raises:
+            MisuseError: it accepted none yet.
+        """
+        return self._require_seat().config
+
+    @property
+    def confirmed(self) -> int | None:
+        """How many clients are in the survivor set that this client signed; None before.
+
+        Once the round is finished a quorum has signed that very set, where the plan has a quorum.
+        """
+        return self._confirmed
 
     def receive(self, data: bytes) -> Events:
         """Take one message of the server and return what to do.
@@ -166,12 +195,12 @@ class ClientRound:
             self._close("its record could not be written")
             raise
 
-    def provide(self, source: phases.MaskSource) -> Events:
+    def provide(self, source: MaskSource) -> Events:
         """Hand over the input; it is masked and sent once the inbox is open, now or later.
 
         Raises:
             MisuseError: an input was provided already, the round is closed, its store holds a round that was not
-                resumed, or the length is not the recipe's.
+                resumed, the length is not the recipe's, or the input was made by other instructions.
             InputError: the input holds a word outside the ring; the round stays open for a right one.
             StorageError: the record could not be written; nothing was sent and the round is closed.
         """
@@ -181,6 +210,9 @@ class ClientRound:
             raise MisuseError("the round has its input; one round masks one input")
         if source.length != self._recipe.length:
             raise MisuseError(f"the recipe sums inputs of length {self._recipe.length}, got {source.length}")
+        by = source.instructions_digest if isinstance(source, InstructedSource) else None
+        if by is not None and by != self._instructions_digest:
+            raise MisuseError("the input was made by other instructions than this round's: encode it with the same")
         self._source = source
         return self._mask_if_ready()
 
@@ -224,6 +256,7 @@ class ClientRound:
         if request in self._answers:
             raise Unexpected(Rule.WIRE_ORDER, expected="each request once, its answer not being kept", got="a repeat")
         message = self._read(data)
+        self._end_outgoing()
         if isinstance(message, RoundOffer):
             self._accept(message, data)
         self._journal.write(Kind.REQUEST, data)
@@ -310,6 +343,7 @@ class ClientRound:
                 return (NeedInput(seat.config.ring),)
             case phases.AwaitingSurvivors() as phase, SurvivorSet() as survivors:
                 self._phase, signature = phase.confirm(survivors)
+                self._confirmed = self._phase.survivors
                 # Where no quorum is needed the request comes with the set, and the confirmation stays at home.
                 return (self._send(signature),) if seat.config.plan.quorum else ()
             case phases.AwaitingUnmask() as phase, UnmaskRequest() as unmask:
@@ -323,16 +357,7 @@ class ClientRound:
             return ()
         self._source = None
         try:
-            self._phase, chunks = phase.mask(
-                source,
-                fronts=self._fronts(phase),
-                room_behind=TAG_SIZE,
-                executor=self._executor,
-                workers=self._workers,
-            )
-            for index, chunk in enumerate(chunks):
-                chunk[-TAG_SIZE:] = self._tag(MaskedInput.KIND, memoryview(chunk)[:-TAG_SIZE], index)
-            self._journal.write(Kind.MASKED, b"".join(chunks) if self._keep_input else b"")
+            events = self._mask(phase, source)
         except (ConfigError, MisuseError):
             if self._closed and self._phase is not None:  # it was left while the input was read
                 self._phase.abandon()
@@ -340,10 +365,41 @@ class ClientRound:
         except BaseException:
             self._close("its input could not be masked and recorded")
             raise
+        return events
+
+    def _mask(self, phase: phases.AwaitingInput, source: MaskSource) -> Events:
+        """Mask the input, or make ready to; the mark is on record before the first message can leave."""
+        make = functools.partial(
+            phase.stream if self._stream else phase.mask,
+            source,
+            fronts=self._fronts(phase),
+            room_behind=TAG_SIZE,
+            seal=self._seal,
+            executor=self._executor,
+            workers=self._workers,
+        )
+        self._phase, messages = make()
+        if isinstance(messages, MaskedMessages):
+            self._outgoing = messages
+            self._journal.write(Kind.MASKED)
+            self._answers[self._inbox_request] = None
+            return (Stream(self._hand_out(messages)),)
+        self._journal.write(Kind.MASKED, b"".join(messages) if self._keep_input else b"")
         # What is kept for a repeat is a copy: the caller may reuse the buffers it was handed.
-        kept = tuple(Send(None, bytes(chunk)) for chunk in chunks) if self._keep_input else None
+        kept = tuple(Send(None, bytes(message)) for message in messages) if self._keep_input else None
         self._answers[self._inbox_request] = kept
-        return tuple(Send(None, chunk) for chunk in chunks)
+        return tuple(Send(None, message) for message in messages)
+
+    def _hand_out(self, messages: MaskedMessages) -> Iterator[bytearray]:
+        """Yield the messages; a client whose input is not asked for to its end has left the round."""
+        try:
+            yield from messages
+        finally:
+            if not (messages.complete or self._closed):
+                self._close("its input was not handed over whole")
+
+    def _seal(self, index: int, message: bytearray) -> None:
+        message[-TAG_SIZE:] = self._tag(MaskedInput.KIND, memoryview(message)[:-TAG_SIZE], index)
 
     def _fronts(self, phase: phases.AwaitingInput) -> list[bytes]:
         """Header and body of each chunk's message; the packed words are written behind them."""
@@ -455,9 +511,16 @@ class ClientRound:
         self._forget(reason)
         self._journal.erase()
 
+    def _end_outgoing(self) -> None:
+        """Wipe the keys of an input that is being handed over; what was not made by now never is."""
+        if self._outgoing is not None:
+            self._outgoing.close()
+            self._outgoing = None
+
     def _forget(self, reason: str) -> None:
         """Wipe every secret in memory; the record is its caller's to erase or keep."""
         self._closed = reason
+        self._end_outgoing()
         self._answers.clear()
         self._source = None
         if self._phase is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from secagg.aggregate import Aggregate
@@ -25,6 +26,17 @@ class Send:
     def data(self) -> bytes | bytearray:
         """The bytes of the whole message."""
         return self.shared + self.tag if self.tag else self.shared
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Deliver to the server every message that `messages` yields, in order.
+
+    Each is made when it is asked for, so ask for the next one when the last has left. It can be read once; what is not
+    read to its end is a drop-out.
+    """
+
+    messages: Iterator[bytearray] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,5 +68,5 @@ class Failed:
     error: RemoteError | RoundAborted
 
 
-Event = Send | NeedInput | Rejected | Finished | Failed
+Event = Send | Stream | NeedInput | Rejected | Finished | Failed
 Events = tuple[Event, ...]

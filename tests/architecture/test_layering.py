@@ -44,8 +44,19 @@ LAYERS: Final[Mapping[str, tuple[str, ...]]] = {
     "privacy": ("dp.*",),
     # Both, around any training loop.
     "words of protocols": ("protocols.errors", "protocols._guard"),
-    "what a round is made of": ("protocols.recipe", "protocols.faults", "protocols.transport"),
+    "what a round is made of": (
+        "protocols.clips",
+        "protocols.noised",
+        "protocols.inputs",
+        "protocols.total",
+        "protocols.recipe",
+        "protocols.spending",
+        "protocols.budget",
+        "protocols.faults",
+        "protocols.transport",
+    ),
     "whole rounds": ("protocols.simulate", "protocols.training", "protocols.driver"),
+    "other people's privacy libraries": ("protocols.integrations.*",),
     "the face of protocols": ("protocols",),
     "demonstration": ("protocols.demo.*",),
     "command line": ("protocols.cli.*",),
@@ -66,18 +77,22 @@ DEPENDENCIES: Final[Mapping[str, frozenset[str]]] = {
     "dp.randomness": frozenset({"numpy", "cryptography"}),
     "protocols": frozenset({"numpy"}),
     "protocols.demo": frozenset({"numpy", "msgspec", "rich"}),
+    "protocols.integrations.opacus": frozenset({"opacus"}),
+    "protocols.integrations.pld": frozenset({"numpy", "dp_accounting"}),
     "protocols.cli": frozenset({"numpy", "rich"}),
+    "protocols.cli.plot": frozenset({"matplotlib"}),
 }
 """Longest prefix of a module -> other people's packages it may import."""
 
 WORLD: Final[Mapping[str, frozenset[str]]] = {
     "os": frozenset({"secagg.types", "secagg.store"}),  # its random generator; durable files
     "fcntl": frozenset({"secagg.store"}),
-    "pathlib": frozenset({"secagg.store", "secagg.identity"}),  # the two optional files
+    "pathlib": frozenset({"secagg.store", "secagg.identity", "secagg.testing.vectors"}),  # optional files; vectors
     "concurrent": frozenset(
         {  # the type of an argument; nobody here makes one
             "secagg.masking",
             "secagg.pairwise.client",
+            "secagg.pairwise.outgoing",
             "secagg.pairwise.recover",
             "secagg.round.client",
             "secagg.round.server",
@@ -103,11 +118,13 @@ ENTROPY: Final[Mapping[tuple[str, str], str]] = {
     ("secagg.types", "system_entropy"): "every secret of a round, every identity",
     ("secagg.store", "_append"): "the salt of a record",
     ("dp.randomness", "_new_key"): "the key that noise is drawn from",
+    ("dp.ledger", "_new_id"): "the name of a ledger, so that no two have the same hashes",
 }
 """(module, function) -> what the operating system's generator is called for there."""
 
 BUILTIN_RAISES: Final[Mapping[tuple[str, str, str], str]] = {
     ("secagg.identity", "_no_duplicates", "ValueError"): "a hook of json.loads; its caller makes it a StorageError",
+    ("secagg.pairwise.outgoing", "__next__", "StopIteration"): "what Python asks of an iterator at its end",
     ("secagg.pairwise.phase", "__getattr__", "AttributeError"): "what Python asks of it for a name no phase ever had",
 }
 """(module, function, exception) -> why a bare built-in exception is raised there and does not leave it."""
@@ -381,7 +398,7 @@ THIRD_PARTY: Final[Mapping[str, frozenset[str]]] = {
 BROUGHT: Final = frozenset({"_cffi_backend", "cffi", "pycparser", "_openssl", "_sodium", "typing_extensions"})
 NEVER_LOADED_BY: Final[Mapping[str, frozenset[str]]] = {
     "secagg": frozenset({"asyncio", "socket", "ssl", "sqlite3", "http", "random", "secagg.testing", "secagg.cost"}),
-    "dp": frozenset({"asyncio", "socket", "ssl", "threading", "random"}),
+    "dp": frozenset({"asyncio", "socket", "ssl", "random"}),
     "protocols": frozenset({"sqlite3", "http", "random", "secagg.testing", "protocols.demo", "protocols.cli"}),
     "protocols.cli": frozenset({"sqlite3", "secagg.testing"}),
 }
