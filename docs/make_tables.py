@@ -33,11 +33,11 @@ OUTCOMES: Final[Mapping[Rule, str]] = {
 
 def rules_table() -> str:
     """Return the table, one row a rule, in the order of `secagg/rules.py`."""
-    groups, places = _groups(), _places()
+    when, where = groups(), _places()
     rows = ["| when | rule | what must hold | checked in |", "|---|---|---|---|"]
     for rule in Rule:
-        checked = OUTCOMES.get(rule) or ", ".join(places[rule.name])
-        rows.append(f"| {groups[rule.name]} | `{rule.value}` | {rule.meaning} | {checked} |")
+        checked = OUTCOMES.get(rule) or ", ".join(where[rule.name])
+        rows.append(f"| {when[rule]} | `{rule.value}` | {rule.meaning} | {checked} |")
     return "\n".join(rows)
 
 
@@ -53,16 +53,36 @@ def raised_rules() -> frozenset[Rule]:
     return frozenset(Rule[name] for name in _places())
 
 
-def _groups() -> dict[str, str]:
-    """Rule name -> the comment its group stands under."""
-    groups: dict[str, str] = {}
+def places() -> dict[Rule, tuple[str, ...]]:
+    """Rule -> the functions that enforce it, as `module.function`; of an outcome, the one that brings it about."""
+    found = {Rule[name]: where for name, where in _places().items()}
+    for rule, text in OUTCOMES.items():
+        file, function = re.findall(r"`([^`]+)`", text)[:2]
+        found[rule] = [f"`{file}` `{function}`"] if _defines(PACKAGE / file, function) else []
+    return {rule: tuple(dict.fromkeys(map(_dotted, where))) for rule, where in found.items()}
+
+
+def _defines(path: Path, function: str) -> bool:
+    names = {name for name, _ in _functions(ast.parse(path.read_text(encoding="utf-8")))}
+    return any(name == function or name.endswith(f".{function}") for name in names)
+
+
+def _dotted(place: str) -> str:
+    """`pairwise/checks.py` `check_offer` -> pairwise.checks.check_offer."""
+    file, function = re.findall(r"`([^`]+)`", place)
+    return f"{file.removesuffix('.py').replace('/', '.')}.{function}"
+
+
+def groups() -> dict[Rule, str]:
+    """Rule -> the comment its group stands under, in small letters."""
+    found: dict[Rule, str] = {}
     group = ""
     for line in (PACKAGE / "rules.py").read_text(encoding="utf-8").splitlines():
         if heading := re.fullmatch(r"    # (.+)\.", line):
             group = heading[1].lower()
         elif member := re.match(r"    ([A-Z_]+) = ", line):
-            groups[member[1]] = group
-    return groups
+            found[Rule[member[1]]] = group
+    return found
 
 
 def _places() -> dict[str, list[str]]:

@@ -211,9 +211,12 @@ WORDS: dict[str, list[bytes]] = {
         struct.pack(">dd", 1.0, 0.5),
     ],
     "layout digest": [RECIPE.layout.digest],
-    "clip": [struct.pack(">d", 1.0)],
     "weight": [struct.pack(">d", 4.0)],
-    "number of metrics": [struct.pack(">Q", 1)],
+    "noise": [b""],
+    "adaptation": [b""],
+    "number of groups and of metrics": [struct.pack(">QQ", 1, 1)],
+    "size": [struct.pack(">Q", 1)],
+    "names and bound of each group": [b"w", struct.pack(">d", 1.0)],
     "name and bound of each metric": [b"loss", struct.pack(">d", 2.0)],
 }
 
