@@ -4,7 +4,8 @@ Promise: nothing is assumed of the machine. Two small rounds are played and the 
 second in all; `secagg.cost` says how often each comes. The forecast is held against real rounds by
 `python -m benchmarks growth`, and by no test: a test that asserts time fails on somebody's machine.
 
-A forecast is for one thread and a machine that is as busy as it was while it was measured.
+A forecast is for one thread with its core to itself: the least of several timings is taken, because a busy machine
+only ever adds. Beside other work a round takes longer.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
         print(_table(_byte_rows(price)), end="\n\n")
         print(_table(_work_rows(price)))
         if taken:
-            print("\nOn one core of this machine, as busy as it is now:\n")
+            print("\nOn one core of this machine, with nothing else to do:\n")
             print(_table(_second_rows(taken)))
     return 0
 

@@ -1,4 +1,4 @@
-"""docs/attacks.md against the tree: every test it names is there, every rule it names is a rule, no attack is left out."""
+"""docs/attacks.md against the tree: the tests and rules it names are there, and no attack is left out."""
 
 from __future__ import annotations
 

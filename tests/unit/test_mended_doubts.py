@@ -29,7 +29,7 @@ from secagg import (
     StorageError,
     Violation,
 )
-from secagg.pairwise.client import MaskSource
+from secagg.pairwise.outgoing import MaskSource
 from secagg.pairwise.recover import Recovery
 from secagg.testing.table import Table, VectorInput
 

@@ -217,6 +217,7 @@ USES: Final[dict[type[Phase], dict[str, Callable[[Any], object]]]] = {
     client.AwaitingInbox: {"open": lambda phase: phase.open(Inbox(senders=b"", boxes=b""))},
     client.AwaitingInput: {
         "mask": lambda phase: phase.mask(None, fronts=[]),
+        "stream": lambda phase: phase.stream(None, fronts=[]),
         "skip": lambda phase: phase.skip(),
         "unopened": lambda phase: phase.unopened,
     },
