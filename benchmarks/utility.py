@@ -10,8 +10,11 @@
 All three keep the same epsilon, at the same delta, for a client that is in every round, against who sees every sum.
 Infinite epsilon is the same training without noise: what is left is clipping and rounding.
 
-A gap is the quality under gaussian less that of the other, seed by seed; a spread is the standard deviation over seeds.
-Seeds decide data split and schedule; the noise is fresh every time, so no figure repeats to the last digit.
+A gap is the quality under gaussian less that of the other, seed by seed. A spread is the standard deviation over seeds:
+a mean is known to about its spread over the root of their number. Seeds decide data split and schedule; the noise is
+fresh every time, so no figure repeats to the last digit.
+
+`noise_ratio` is not a matter of chance: see `benchmarks.trials.noise_ratios`.
 """
 
 from __future__ import annotations
@@ -182,8 +185,10 @@ def _lines(figures: Figures, name: str) -> Iterator[str]:
         row = f"bits_{bits}_"
         cells = (shown(row, "skellam"), shown(row, "noise_ratio"), shown(row, "uplink_bytes", "d"))
         needs, eased = (figures.get(f"{name}_{row}{column}") for column in ("needs", "eased_epsilon"))
-        note = "" if needs is None else f"at epsilon {eased}; epsilon {BITS_EPSILON:g} needs {needs} bits"
-        yield _row(str(bits), *cells, note)
+        notes = [f"epsilon {BITS_EPSILON:g} needs {needs} bits"] if needs else []
+        if eased:
+            notes.append(f"this is epsilon {eased:g}, gaussian {shown(row, 'gaussian')}")
+        yield _row(str(bits), *cells, "; ".join(notes))
 
 
 def _row(first: str, *others: str) -> str:

@@ -35,7 +35,7 @@ from secagg.policy import Policy
 from secagg.primitives.secret import Secret
 from secagg.ring import Ring
 from secagg.round.client import ClientRound
-from secagg.round.events import Event, Failed, Finished, NeedInput, Rejected, Send
+from secagg.round.events import Event, Failed, Finished, NeedInput, Rejected, Send, Stream
 from secagg.round.server import ServerRound
 from secagg.rules import Rule
 from secagg.store import FileStore, MemoryStore, RoundStore
@@ -79,6 +79,7 @@ __all__ = [
     "Send",
     "ServerRound",
     "StorageError",
+    "Stream",
     "TooFewClients",
     "Unauthentic",
     "Unexpected",

@@ -222,7 +222,10 @@ USES: Final[dict[type[Phase], dict[str, Callable[[Any], object]]]] = {
         "unopened": lambda phase: phase.unopened,
     },
     client.AwaitingSurvivors: {"confirm": lambda phase: phase.confirm(SurvivorSet(survivors=b""))},
-    client.AwaitingUnmask: {"unmask": lambda phase: phase.unmask(UnmaskRequest(signers=b"", signatures=b""))},
+    client.AwaitingUnmask: {
+        "unmask": lambda phase: phase.unmask(UnmaskRequest(signers=b"", signatures=b"")),
+        "survivors": lambda phase: phase.survivors,
+    },
     server.CollectingAdverts: {
         "receive": lambda phase: phase.receive(0, None),
         "close": lambda phase: phase.close(),

@@ -214,6 +214,7 @@ WORDS: dict[str, list[bytes]] = {
     "weight": [struct.pack(">d", 4.0)],
     "noise": [b""],
     "adaptation": [b""],
+    "whole words": [b"\x00"],
     "number of groups and of metrics": [struct.pack(">QQ", 1, 1)],
     "size": [struct.pack(">Q", 1)],
     "names and bound of each group": [b"w", struct.pack(">d", 1.0)],

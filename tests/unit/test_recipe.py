@@ -163,7 +163,7 @@ def test_the_step_and_weight_of_a_built_recipe_are_checked() -> None:
 def test_the_digest_is_that_of_the_documented_parts() -> None:
     recipe = Recipe.like(EXAMPLE, clip=1.5, weight=8.0, metrics={"loss": 2.0, "acc": 1.0})
     state = hashlib.sha256(b"secagg/v1/hash/recipe\0")
-    parts = [recipe.layout.digest, struct.pack(">d", 8.0), b"", b"", struct.pack(">QQ", 1, 2)]
+    parts = [recipe.layout.digest, struct.pack(">d", 8.0), b"", b"", b"\0", struct.pack(">QQ", 1, 2)]
     parts += [struct.pack(">Q", len(EXAMPLE)), *(name.encode() for name in sorted(EXAMPLE)), struct.pack(">d", 1.5)]
     parts += [b"acc", struct.pack(">d", 1.0), b"loss", struct.pack(">d", 2.0)]
     for part in parts:
@@ -182,6 +182,7 @@ def test_every_parameter_flips_the_digest() -> None:
         {"metrics": {"b": 1.0}},
         {"metrics": {}},
         {"step": 2.0**-20},
+        {"whole_words": True},
     ]
     digests = {Recipe.like(**(base | change)).digest for change in [{}, *changes]}
     assert len(digests) == len(changes) + 1
@@ -408,3 +409,10 @@ def test_importing_protocols_over_another_dp_fails_before_it_is_used(tmp_path: P
     assert done.returncode == 1
     assert "ForeignPackage: protocols needs the package 'dp' of the distribution 'secagg'" in done.stderr
     assert str(tmp_path / "dp.py") in done.stderr
+
+
+def test_whole_words_are_those_of_the_machine() -> None:
+    plan = Plan.find(clients=20, max_dropped=3, max_corrupt=4)
+    assert Recipe.like(EXAMPLE, clip=1.0).ring(plan) == Ring(25)
+    assert Recipe.like(EXAMPLE, clip=1.0, whole_words=True).ring(plan) == Ring(32)
+    assert Recipe.like(EXAMPLE, clip=1.0, step=2.0**-30, whole_words=True).ring(plan) == Ring(64)
