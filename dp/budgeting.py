@@ -1,7 +1,8 @@
 """From a budget to noise on a step: which integers an update becomes, and the least noise for them.
 
 Promise: what `Budgeted.sized` returns keeps the budget for every update of at most `length` coordinates and, where bits
-were asked for, sums of it fit the ring. Where no step does, the error says how many bits would.
+were asked for, sums of updates of exactly that many fit the ring: a shorter update spreads over fewer, which may need
+more bits. Where no step does, the error says how many bits would.
 
 Imports this package's errors, `law`, `overflow`, `records`, `rounding` and `rotation`.
 """
@@ -55,7 +56,7 @@ class Budgeted:
 
     Attributes:
         clip: the L2 bound of one client's whole update, in real units.
-        length: coordinates, at most.
+        length: coordinates, at most; with bits, exactly.
         bits: the ring, or None.
         clients: how many are invited; needed with bits.
         probability: of a wrapped coordinate; read with bits.
@@ -107,13 +108,14 @@ class Budgeted:
 
         Wide noise grows with the sensitivity, which tells about where the step is; the law itself decides.
         """
-        wide = float(law(2.0**_FINEST).variance) / 4.0**_FINEST
+        top = self._reachable(law)
+        wide = float(law(self._sensitivity(_resolution(top))).variance) / self._sensitivity(_resolution(top)) ** 2
 
         def roughly_fits(quarter: int) -> bool:
             variance = wide * self._sensitivity(_resolution(quarter)) ** 2
             return self._bits(lambda tilt: variance * tilt * tilt / 2.0, _resolution(quarter)) <= bits
 
-        low, high = 0, self._highest() + 1
+        low, high = 0, top + 1
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if roughly_fits(middle) else (low, middle)
@@ -133,6 +135,29 @@ class Budgeted:
         resolution = _resolution(quarter)
         noise = law(self._sensitivity(resolution)).at(self.clip / resolution)
         return noise, self._bits(noise.log_moment, resolution)
+
+    def _reachable(self, law: Callable[[float], Noise]) -> int:
+        """The finest resolution that there is noise wide enough for, in quarters of a bit.
+
+        Raises:
+            ParameterError: there is none at any.
+        """
+
+        def has_noise(quarter: int) -> bool:
+            try:
+                law(self._sensitivity(_resolution(quarter)))
+            except ParameterError:
+                return False
+            return True
+
+        low, high = 0, self._highest()
+        if has_noise(high):
+            return high
+        law(self._sensitivity(_resolution(low)))  # says what is wrong, where no step helps
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if has_noise(middle) else (low, middle)
+        return low
 
     def _highest(self) -> int:
         """The finest resolution that the norm check has room for, in quarters of a bit."""
