@@ -221,8 +221,9 @@ class ClientRound:
 
         Returns:
             The last answer again (the server refuses what it already has), or `NeedInput` where the input had not
-            left; nothing where the record holds no offer, whose number stays used all the same. A masked input that
-            may have left is never made again: unless it was kept, it is not repeated.
+            left; nothing where the record holds no offer, whose number stays used all the same; `Failed` where it
+            stopped while it refused a message, which it refuses again. A masked input that may have left is never made
+            again: unless it was kept, it is not repeated.
 
         Raises:
             MisuseError: the round has begun.
@@ -427,11 +428,18 @@ class ClientRound:
         events: Events = ()
         root: Secret | None = None
         recorded = True
-        for kind, payload in entries:
+        for index, (kind, payload) in enumerate(entries):
             if kind is Kind.SECRET:
                 root = Secret(payload)
             elif kind is Kind.REQUEST:
-                events = self._replay_request(payload, root)
+                leg, unanswered = self.leg, self._phase is not None and index == len(entries) - 1
+                try:
+                    events = self._replay_request(payload, root)
+                except RemoteError as error:
+                    if not unanswered:  # it was answered once, so something else has changed since
+                        raise
+                    self._close("it had refused a message of the server")
+                    return (Failed(detached(error).located(leg=leg)),)
                 recorded = isinstance(self._phase, phases.AwaitingInput)
             elif kind is Kind.MASKED:
                 events = self._replay_masked(payload)

@@ -23,6 +23,7 @@ from secagg.plan import Plan
 from secagg.primitives.secret import Secret
 from secagg.round.client import ClientRound
 from secagg.round.events import Event, Failed, Finished, NeedInput, Send
+from secagg.round.journal import Kind
 from secagg.rules import Rule
 from secagg.store import FileStore, MemoryStore, RoundStore
 from secagg.testing.table import Table
@@ -571,3 +572,37 @@ def assert_says_nothing_new(table: Table, said: list[bytes], variants: list[list
         for event in events or ():
             assert not isinstance(event, Send) or bytes(event.data) in said
     assert refusals > len(variants) // 2
+
+
+BROKEN: Final[Mapping[Leg, Message]] = {
+    Leg.SHARE: Roster(joined=b"\0", adverts=[]),
+    Leg.MASK: Inbox(senders=b"\0", boxes=b""),
+    Leg.CONFIRM: SurvivorSet(survivors=b"\0"),
+    Leg.UNMASK: UnmaskRequest(signers=b"\0", signatures=b""),
+}
+"""A message that a client takes at each leg for the server's own, records, and refuses for what is in it."""
+
+
+@pytest.mark.parametrize("leg", BROKEN)
+def test_a_client_that_stopped_while_it_refused_refuses_again_and_leaves(leg: Leg) -> None:
+    store = MemoryStore()
+    table, _ = stopped(leg, store)
+    records = [*store.records(), bytes((Kind.REQUEST,)) + tagged(table, BROKEN[leg])]
+    (refusal,) = table.clients[NAME].receive(tagged(table, BROKEN[leg]))
+    assert isinstance(refusal, Failed)
+    again = store_of(records)
+    client = table.new_client(NAME, again, keep_input=True)
+    (event,) = client.resume()
+    assert isinstance(event, Failed)
+    assert str(event.error) == str(refusal.error)
+    assert client.closed
+    assert not tuple(again.records())
+    assert again.last_round(SESSION) == 1
+
+
+@pytest.mark.parametrize("leg", [Leg.SHARE, Leg.CONFIRM])
+def test_a_refused_message_before_others_is_a_record_that_does_not_replay(leg: Leg) -> None:
+    store = MemoryStore()
+    table, _ = stopped(leg, store)
+    records = [*store.records(), bytes((Kind.REQUEST,)) + tagged(table, BROKEN[leg])]
+    assert replays(table, [*records, bytes((Kind.ANSWERED,)) + bytes(32)]) is None
