@@ -112,7 +112,7 @@ def run_client(
         if (needed := _needed(events)) is not None:
             with _leaving(round_):
                 if spending is not None:
-                    spending.reserve(round_.config)
+                    spending.reserve(round_.config, resumed=round_.resumed)
                 events = _checked(round_.provide(make_input(needed.ring)))
         for send in _sends(events):
             transport.send(bytes(send.data))
@@ -183,7 +183,7 @@ async def arun_client(
         if (needed := _needed(events)) is not None:
             with _leaving(round_):
                 if spending is not None:
-                    spending.reserve(round_.config)
+                    spending.reserve(round_.config, resumed=round_.resumed)
                 events = _checked(round_.provide(await make_input(needed.ring)))
         for send in _sends(events):
             await transport.send(bytes(send.data))

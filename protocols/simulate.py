@@ -210,18 +210,12 @@ def play_round(
     if spending is not None:
         spending.reserve(config)
     ring = config.ring
-    inputs = {
-        name: _encode(
-            name,
-            recipe,
-            update,
-            weight=None if weights is None else weights.get(name),
-            metrics=None if metrics is None else metrics.get(name),
-            ring=ring,
-            instructions=instructions,
-        )
-        for name, update in updates.items()
-    }
+    try:
+        inputs = _inputs(updates, recipe, weights=weights, metrics=metrics, ring=ring, instructions=instructions)
+    except InputError:
+        if spending is not None:  # nothing left anybody
+            spending.release(config)
+        raise
     directory = MemoryDirectory({name: parties[name].identity.public for name in updates})
     floors = Policy(adversaries=frozenset({plan.adversary}))
     clients = {name: parties[name].client_round(name, directory, recipe, instructions, floors) for name in updates}
@@ -254,6 +248,30 @@ def play_round(
         uplink=table.uplink,
         downlink=table.downlink,
     )
+
+
+def _inputs(
+    updates: Mapping[str, Update],
+    recipe: Recipe,
+    *,
+    weights: Mapping[str, float] | None,
+    metrics: Mapping[str, Mapping[str, float]] | None,
+    ring: Ring,
+    instructions: bytes,
+) -> dict[str, RecipeInput]:
+    """Encode everyone's update."""
+    return {
+        name: _encode(
+            name,
+            recipe,
+            update,
+            weight=None if weights is None else weights.get(name),
+            metrics=None if metrics is None else metrics.get(name),
+            ring=ring,
+            instructions=instructions,
+        )
+        for name, update in updates.items()
+    }
 
 
 def _encode(

@@ -29,6 +29,9 @@ def round_name(config: RoundConfig) -> str:
 class Spending:
     """A ledger, and the recipe whose rounds are charged to it.
 
+    A client is charged by the plan it was offered: against the colluders that the plan names, no more. Its `Policy`
+    says how many that must be at least (`min_corrupt`, 0 unless set).
+
     Attributes:
         ledger: the party's own.
         recipe: what the rounds sum; one with noise.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, Protocol
 
@@ -211,13 +211,18 @@ class RoundConfig:
         return start, min(self.length, start + self.chunk_words)
 
     @classmethod
-    def decode(cls, data: bytes, *, plan_type: type[Plan] = Plan) -> RoundConfig:
+    def decode(cls, data: bytes, *, plan_type: Callable[..., Plan] = Plan) -> RoundConfig:
         """Read a config that another party wrote; its plan is certified by `plan_type` on the way.
+
+        Args:
+            data: the encoded config.
+            plan_type: called with the fields of a plan; `Policy.make_plan` refuses some of them before any work.
 
         Raises:
             Malformed: not the canonical encoding of a config.
             Violation(OFFER_CONFIG): another version or suite, or a field out of range.
             Violation(OFFER_PLAN): the plan is not safe for its adversary.
+            Violation(OFFER_POLICY): `plan_type` is a policy's, and the adversary is of a class it does not allow.
         """
         fields = decode_body(_Fields, data)
         if (fields.version, fields.suite) != (VERSION, SUITE):

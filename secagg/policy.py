@@ -7,7 +7,7 @@ or the client leaves the round before any key exists.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from secagg.config import RoundConfig
 from secagg.errors import ConfigError, Violation
@@ -64,6 +64,19 @@ class Policy:
         """The class that certifies offered plans."""
         return Plan
 
+    def make_plan(self, *, adversary: Adversary, **numbers: Any) -> Plan:
+        """Certify an offered plan, if it is of a class that this client allows.
+
+        The class comes first: the odds of a large semi-honest plan, and the numbers that would make it safe, cost more
+        than everything else about an offer, and offers are not signed.
+
+        Raises:
+            Violation(OFFER_POLICY): another class.
+            ConfigError: the plan is not safe for its adversary.
+        """
+        self._check_adversary(adversary)
+        return self.plan_type(adversary=adversary, **numbers)
+
     def check(self, config: RoundConfig) -> None:
         """Refuse a config below a floor.
 
@@ -73,8 +86,7 @@ class Policy:
         plan = config.plan
         if self.session is not None and config.session != self.session:
             _refuse("another session than the one this client serves")
-        if plan.adversary not in self.adversaries:
-            _refuse(f"the plan assumes a {plan.adversary.value} server; this client does not")
+        self._check_adversary(plan.adversary)
         if plan.min_survivors < self.min_survivors:
             _refuse(f"the plan lets the sum shrink to {plan.min_survivors} clients, the floor is {self.min_survivors}")
         if plan.min_survivors - plan.max_corrupt < self.min_honest:
@@ -83,6 +95,10 @@ class Policy:
             _refuse(f"the plan withstands {plan.max_corrupt} colluders, the floor is {self.min_corrupt}")
         if config.length > self.max_length:
             _refuse(f"an input of {config.length} words, the ceiling is {self.max_length}")
+
+    def _check_adversary(self, adversary: Adversary) -> None:
+        if adversary not in self.adversaries:
+            _refuse(f"the plan assumes a {adversary.value} server; this client does not")
 
 
 def _refuse(detail: str) -> NoReturn:

@@ -27,55 +27,9 @@ grows. Left, ln t(k) - ln t(k - 1) is at least -a asinh((k - D + 1/2) / v) + (a 
 which falls as k grows, and at least c(1) for k <= D. So where these are positive at the ends of a window, what lies
 beyond is at most the last term times a geometric series.
 
-**Large variances** cost too much to evaluate, and are bounded by formulas that tend to the Gaussian's curve. Below,
-K has the law p, whose moments are E K^2 = v and E K^4 = 3 v^2 + v; S = sqrt(v^2 - 1); and
+Variances that are too large to evaluate are bounded by formulas that tend to the Gaussian's curve (`skellam_large`).
 
-    d(j) = 2 ln p(j) - ln p(j + 1) - ln p(j - 1)  <=  -ln(1 - 1/sqrt(S^2 + j^2)),   v >= 3.     (1)
-
-For h = v I_j'(v) / I_j(v), Bessel's equation says h' = (v^2 + j^2 - h^2) / v, and I_(j+1) I_(j-1) / I_j^2 = 1 - h'/v.
-So (1) says h' <= v/s with s = sqrt(S^2 + j^2), or h >= b with b^2 = v^2 + j^2 - v^2/s. Where h first met b from above,
-b' >= h' = v/s. But b b' = v - v/s + v^3 / (2 s^3), so that b' < v/s wherever b^2 > (s - 1 + e/2)^2, with e = v^2 / s^2.
-The left side is greater by 2 (j^2 - 1) / s + e (1 - e/4): for j >= 1 that is positive, as e <= 1; for j = 0 as well, as
-s >= sqrt(8) and 1 < e <= 9/8. And h begins above b: for j >= 2 near v = 0, where h^2 = j^2 + v^2 j / (j + 1) + ... and
-b^2 = j^2 + v^2 (1 - 1/sqrt(j^2 - 1)) + ...; for j = 1 near 0, where b^2 = 1 - v + v^2; for j = 0 at v = 3, where
-h^2 / v^2 = 0.656 and b^2 / v^2 = 0.647. Negative j are as positive ones.
-
-*Whole orders.* By (1), d(j) <= -ln(1 - 1/S) =: c, so f(k) = ln p(k) + c k^2 / 2 is convex on the integers. For whole a,
-a f(k - D) <= f(k - a D) + (a - 1) f(k), which says p(k - D)^a p(k)^(1-a) <= p(k - a D) exp(a (a - 1) D^2 c / 2). Summed
-over k, R_a(D) <= a D^2 c / 2 for every D: the Gaussian's curve but for v in place of about v - 1/2.
-
-*Steps of one.* Noise of variance v is a sum of D independent parts of variance v/D. A shift by D shifts each by one,
-and adding them up is post-processing: R_a(D) at v is at most D R_a(1) at v/D. From here on D = 1.
-
-*Real orders.* Put M = exp((a - 1) R_a(1)) and t = a (a - 1). As p(k - 1) / p(k) turns into its inverse when k turns into
-1 - k, M is the sum of sqrt(p(k) p(k - 1)) cosh((a - 1/2) ln(p(k - 1) / p(k))): a power series in (a - 1/2)^2 = t + 1/4
-whose coefficients are not negative. So they are around t = 0, where M = 1, and (M - 1) / t is convex in t >= 0. It stays
-below its chords between whole orders n, where t = n (n - 1). At n = 1 it is the Kullback-Leibler divergence, the sum of
-p(k - 1) ln(p(k - 1) / p(k)), which by symmetry is E d(K) / 2.
-
-*Its ends.* Put w = n (n - 1) / 2. M = E exp(sum of i d(K + i) over 0 < i < n), and by Jensen M is at most the mean over
-i, with weights i/w, of E exp(w d(K + i)). By (1) what is in it is at most g(q) = (1 - (S^2 + q)^(-1/2))^(-w) with
-q = (K + i)^2. All derivatives of g alternate in sign, so g(q) <= g(0) + g'(0) q + g''(0) q^2 / 2. The mean of q is
-v + w, that of q^2 at most 3 v^2 + v + 6 w v + 4 w^2 / 3. So (1/w) ln M is at most
-
-    -ln(1 - 1/S) - (v + w) / (2 S^2 (S - 1)) + (3 S - 2 + w) (3 v^2 + v + 6 w v + 4 w^2 / 3) / (8 S^4 (S - 1)^2),
-
-which is convex in w. If S >= 14, it is at most 1/S - 1/(6 S^2 (S - 1)) + 9/(8 S (S - 1)^2) at w = 0, at most 1/S at
-w = S, and hence, for all w between, at most u := 1/S + 6/(5 S^3). That is, M <= exp(w u) if w <= S; and E d(K) <= u, by
-w towards 0.
-
-*All shifts.* What the chord gives, as a function of u, is M(u), the parabola in t that agrees with exp(u t / 2) at 0 and
-at both ends. With weights m < 0 < m', m'' that add up to 1, M(u) = m + m' exp(u w') + m'' exp(u w''). The numerator of
-(ln M)'', over exp(u w'), is m m' w'^2 + m m'' w''^2 exp(u (w'' - w')) + m' m'' (w'' - w')^2 exp(u w''). It is 0 at u = 0,
-as ln M(u) = u t / 2 + O(u^3), and its one term that grows with a plus sign grows by the larger factor: it is positive. So
-ln M(u) is convex, also where w' tends to 0, and ln M(u) / u rises with u. As v u falls with v, v R_a(1), so bounded,
-falls with v: R_a(D) / D^2 at v is at most 1/v times v/D R_a(1) at v/D, which is greatest at D = B. Together
-
-    R_a  <=  B ln M(u) / (a - 1)   with S = sqrt((v/B)^2 - 1) >= 14, for a <= n with n (n - 1) / 2 <= S,
-
-which is a B^2 / (2v) times 1 + O(B^2 / v^2). It is not below the Gaussian's curve, nor is the truth for a near 1.
-
-Imports numpy and the orders.
+Imports numpy, the orders and skellam_large.
 """
 
 from __future__ import annotations
@@ -90,6 +44,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dp.accountants.orders import BEYOND, ORDERS, UNIT, WHOLE, Curve, chords, up
+from dp.accountants.skellam_large import curved, steps_of_one
 
 Floats = npt.NDArray[np.float64]
 
@@ -102,9 +57,6 @@ _MOST_SHIFTS: Final = 128
 _WIDEST: Final = 128.0
 """Evaluated are shifts up to _MOST_SHIFTS, and standard deviations up to _WIDEST and up to _WORK over the shifts."""
 
-_LEAST_ROOT: Final = 14.0
-"""The least S for which the text bounds real orders."""
-
 _HOPELESS: Final = 128.0
 """Orders at which one release costs about so many nats are left to the published bound: no epsilon comes from there."""
 
@@ -115,52 +67,19 @@ def skellam_curve(variance: float, sensitivity: float) -> Curve:
     The smallest of the exact bound, those for large variances and the published one. More noise is post-processing of
     less, so a variance that is too large to evaluate exactly may be charged as the largest that is evaluated.
     """
-    curve = chords(_at_whole_orders(variance, sensitivity, WHOLE))
-    curve[BEYOND] = _at_whole_orders(variance, sensitivity, ORDERS[BEYOND])
-    curve = np.minimum(curve, steps_of_one(variance, sensitivity, ORDERS))
-    return np.minimum(curve, _exact(variance, sensitivity, whole=False))
+    formula = chords(_at_whole_orders(variance, sensitivity, WHOLE))
+    formula[BEYOND] = _at_whole_orders(variance, sensitivity, ORDERS[BEYOND])
+    formula = np.minimum(formula, steps_of_one(variance, sensitivity, ORDERS))
+    return np.minimum(formula, _exact(variance, sensitivity, whole=False))
 
 
 def skellam_whole(variance: float, sensitivity: float) -> Curve:
     """As `skellam_curve`, at the orders WHOLE."""
-    curve = np.minimum(_at_whole_orders(variance, sensitivity, WHOLE), steps_of_one(variance, sensitivity, WHOLE))
-    return np.minimum(curve, _exact(variance, sensitivity, whole=True))
+    return np.minimum(_at_whole_orders(variance, sensitivity, WHOLE), _exact(variance, sensitivity, whole=True))
 
 
 def _at_whole_orders(variance: float, sensitivity: float, orders: Curve) -> Curve:
-    """The smaller of the published bound and the text's a B^2 c / 2."""
-    published = published_skellam(variance, sensitivity, orders)
-    if variance < 3.0:
-        return published
-    curvature = -math.log1p(-1.0 / _root(variance))
-    return np.minimum(published, up(orders * (sensitivity * sensitivity * curvature / 2.0), operations=32))
-
-
-def steps_of_one(variance: float, sensitivity: float, orders: Curve) -> Curve:
-    """Return the text's bound for real orders, B ln M(u) / (a - 1); infinity at orders for which it is not proven."""
-    root = _root(max(variance / sensitivity, 1.0))
-    above = np.ceil(orders)
-    below = above - 1.0
-    proven = (root >= _LEAST_ROOT) & (above * below / 2.0 <= root)
-    a, below, above = orders[proven], below[proven], above[proven]
-    exponent = (1.0 + 1.2 / (root * root)) / root * (1.0 + 64 * UNIT)
-    part = (a - below) * (a + below - 1.0) / (2.0 * below)  # of the way, in a (a - 1), between the two whole orders
-    slope = (1.0 - part) * _slope(below, exponent) + part * _slope(above, exponent)
-    bound = np.full(len(orders), math.inf)
-    bound[proven] = up(np.log1p(a * (a - 1.0) * slope) * (sensitivity / (a - 1.0)), operations=64)
-    return bound
-
-
-def _slope(order: Curve, exponent: float) -> Curve:
-    """(M - 1) / (a (a - 1)) at whole orders, with M = exp(exponent a (a - 1) / 2)."""
-    pairs = order * (order - 1.0)
-    rise = np.expm1(exponent * pairs / 2.0)
-    return np.divide(rise, pairs, out=np.full(len(order), exponent / 2.0), where=pairs > 0.0)
-
-
-def _root(variance: float) -> float:
-    """S of the module's text, for a variance of at least one."""
-    return math.sqrt(variance - 1.0) * math.sqrt(variance + 1.0)
+    return np.minimum(published_skellam(variance, sensitivity, orders), curved(variance, sensitivity, orders))
 
 
 def published_skellam(variance: float, sensitivity: float, orders: Curve) -> Curve:
@@ -186,7 +105,7 @@ def _exact(variance: float, sensitivity: float, *, whole: bool) -> Curve:
     """The bound of the module's text, at no more than the largest variance that is evaluated."""
     largest = min(_WORK / math.floor(sensitivity), _WIDEST) ** 2
     orders = WHOLE if whole else ORDERS
-    if sensitivity >= _MOST_SHIFTS + 1 or variance > 2.0 * largest:  # the published bound is smaller
+    if sensitivity >= _MOST_SHIFTS + 1 or variance > 2.0 * largest:  # a formula's bound is smaller
         return np.full(len(orders), math.inf)
     ratio = _worst_ratio(min(variance, largest), math.floor(sensitivity), whole)
     return up(ratio * sensitivity * sensitivity)

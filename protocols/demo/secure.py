@@ -312,13 +312,13 @@ class _MaskedRun:
             self.downlink += [report.downlink[client] for client in stayed]
 
     def _glimpse(self, scheduled: ScheduledRound, client: str, updates: Mapping[str, LocalUpdate]) -> Glimpse:
-        own, ring = updates[client], self._federation.ring
-        encoded = self._federation.recipe.encode(
-            own.update,
-            weight=None if self._ledgers else float(own.weight),
-            metrics=own.metrics,
-            ring=ring,
-            instructions=instructions(self._federation.task, self._model),
+        own, ring, recipe = updates[client], self._federation.ring, self._federation.recipe
+        # Under noise, the update as it was before: what was sent is no longer there, and is never made twice.
+        shown = Recipe.like(
+            own.update, clip=recipe.clip, step=recipe.step, weight=recipe.weight, metrics=dict(recipe.metrics)
+        )
+        encoded = shown.encode(
+            own.update, weight=None if self._ledgers else float(own.weight), metrics=own.metrics, ring=ring
         )
         return Glimpse(
             number=scheduled.number,
@@ -380,7 +380,15 @@ def private_recipe(task: Task, settings: Settings, plan: Plan) -> Recipe:
         )
     except ParameterError as error:
         raise SettingError(str(error)) from error
-    return Recipe.like(example, clip=task.private_clip, noise=noise, metrics=task.metric_bounds)
+    recipe = Recipe.like(example, clip=task.private_clip, noise=noise, metrics=task.metric_bounds)
+    budget = Budget(epsilon=settings.epsilon or 0.0, delta=settings.delta, neighboring=Neighboring.ZERO_OUT)
+    with Ledger.create(MemoryStorage(), budget=budget, planned=recipe.planned(plan, rounds=settings.rounds)) as ledger:
+        if not ledger.would_allow(recipe.charge(plan)):
+            raise SettingError(
+                f"epsilon={settings.epsilon} at delta={settings.delta} is beyond what samplers within 2^-126 of their "
+                "laws can back: give an epsilon of at most 30, or a larger delta"
+            )
+    return recipe
 
 
 def _session(settings: Settings, recipe: Recipe, ledgers: Ledgers | None) -> PrivateRounds:

@@ -76,9 +76,10 @@ def round_line(record: RoundRecord, *, rounds: int, quality_name: str) -> str:
     if record.aborted is not None:
         return f"{number}: no sum, {str(record.aborted).removeprefix('round ended ')}; skipped"
     who = f"sum of {len(record.survivors)}, {len(record.scheduled.dropping)} dropped"
-    traffic = f"up {human_bytes(record.uplink_bytes)}, down {human_bytes(record.downlink_bytes)}"
-    spent = "" if record.spent is None else f", epsilon {record.spent.server.epsilon:.2f}"
-    return f"{number}: {who}, {traffic}, {quality_name} {record.quality:.4f}{spent}"
+    told = f"up {human_bytes(record.uplink_bytes)}, down {human_bytes(record.downlink_bytes)}"
+    if record.spent is not None:  # both would not fit the line
+        told = f"epsilon {record.spent.server.epsilon:.2f} spent"
+    return f"{number}: {who}, {told}, {quality_name} {record.quality:.4f}"
 
 
 def report(federation: Federation, outcome: Outcome, glyphs: Glyphs) -> tuple[Section, ...]:
@@ -207,7 +208,7 @@ def _seen(outcome: Outcome, glyphs: Glyphs) -> tuple[Section, ...]:
         f"give or take {math.sqrt(2 * degrees):.0f}. Looking uniform proves nothing; the protocol does."
     )
     lines = (
-        *_strips("its input", picture.update_shades(glimpse), picture.histogram(own, glyphs), glyphs),
+        *_strips("its update", picture.update_shades(glimpse), picture.histogram(own, glyphs), glyphs),
         *_strips("as received", picture.received_shades(glimpse), picture.histogram(received, glyphs), glyphs),
         *_wrapped(uniform),
     )

@@ -66,7 +66,7 @@ def check_offer(
         Malformed(WIRE_FORMAT), Violation(OFFER_CONFIG, OFFER_PLAN, OFFER_POLICY, OFFER_INVITED, OFFER_SELF,
         OFFER_RECIPE, OFFER_INSTRUCTIONS, OFFER_SERVER_KEY).
     """
-    config = RoundConfig.decode(offer.config, plan_type=policy.plan_type)
+    config = RoundConfig.decode(offer.config, plan_type=policy.make_plan)
     policy.check(config)
     invited = _check_invited(offer.invited, config)
     if client not in invited:

@@ -53,6 +53,16 @@ class InstructedSource(Protocol):
         ...
 
 
+@runtime_checkable
+class RecipeSource(Protocol):
+    """A source that says which recipe its words were made by: what was clipped, and which noise is in them."""
+
+    @property
+    def recipe_digest(self) -> bytes:
+        """The recipe's digest."""
+        ...
+
+
 class MaskedMessages(Iterator[bytearray]):
     """The messages of one masked input, in order. Each chunk's words are written once, where they are sent from.
 
@@ -68,7 +78,18 @@ class MaskedMessages(Iterator[bytearray]):
         workers: how many of them.
     """
 
-    __slots__ = ("_config", "_executor", "_fronts", "_made", "_masks", "_room", "_seal", "_source", "_workers")
+    __slots__ = (
+        "_config",
+        "_executor",
+        "_fronts",
+        "_made",
+        "_masks",
+        "_numbers",
+        "_room",
+        "_seal",
+        "_source",
+        "_workers",
+    )
 
     def __init__(
         self,
@@ -91,6 +112,7 @@ class MaskedMessages(Iterator[bytearray]):
         self._seal = seal
         self._executor = executor
         self._workers = workers
+        self._numbers = iter(range(len(fronts)))
         self._made = 0
 
     @property
@@ -101,19 +123,26 @@ class MaskedMessages(Iterator[bytearray]):
     def __next__(self) -> bytearray:
         """Make the next chunk's message.
 
+        Each number is drawn once and before its chunk is made, so that whoever asks meanwhile, the source itself or
+        another thread, cannot have the same chunk made from other words.
+
         Raises:
             StopIteration: the last one was made.
-            MisuseError: the iterator was closed before that, while this chunk was made perhaps; or as for `InputError`.
+            MisuseError: the iterator was closed before that, while this chunk was made perhaps; the last one is being
+                made; or as for `InputError`.
             InputError: the source yields a word outside the ring.
         """
         if self.complete:
             raise StopIteration
-        index = self._made
+        index = next(self._numbers, None)
+        if index is None:
+            raise MisuseError("the masked input was given up before its last chunk was made, or it is being made")
+        message: bytearray | None = None
         try:
             message = self._make(index)
             self._made += 1
         finally:
-            if self.complete or self._made == index:  # the last one, or it failed
+            if message is None or self.complete:  # it failed, or it was the last one
                 self.close()
         return message
 

@@ -205,7 +205,9 @@ class CollectingInputs(Phase):
         expected, unopened = self._open.get(position, (0, frozenset()))
         checks.check_chunk(message, tail, config=config, expected=expected)
         reported = checks.check_unopened(message, config=config, inbox=self._inboxes[position])
-        unopened = reported if expected == 0 else unopened
+        if expected == 0:
+            spool.discard(position)  # a round that was cut short may have left chunks of its own there
+            unopened = reported
         self._reports[position] = unopened
         try:
             checks.check_no_conflict(position, unopened, counted=self._counted)

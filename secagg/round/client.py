@@ -43,7 +43,7 @@ from secagg.pairwise.messages import (
     max_size,
     open_message,
 )
-from secagg.pairwise.outgoing import InstructedSource, MaskedMessages, MaskSource
+from secagg.pairwise.outgoing import InstructedSource, MaskedMessages, MaskSource, RecipeSource
 from secagg.pairwise.phase import Phase
 from secagg.policy import Policy
 from secagg.primitives import labels
@@ -137,6 +137,7 @@ class ClientRound:
         self._inbox_request = b""
         self._answers: dict[bytes, Events | None] = {}
         self._closed = ""
+        self._resumed = False
         self._confirmed: int | None = None
 
     # What a driver calls.
@@ -150,6 +151,11 @@ class ClientRound:
     def closed(self) -> bool:
         """Whether the round is over for this client."""
         return bool(self._closed)
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the round goes on from a record: what is asked of it now may have been asked of it before."""
+        return self._resumed
 
     @property
     def config(self) -> RoundConfig:
@@ -200,7 +206,7 @@ class ClientRound:
 
         Raises:
             MisuseError: an input was provided already, the round is closed, its store holds a round that was not
-                resumed, the length is not the recipe's, or the input was made by other instructions.
+                resumed, the length is not the recipe's, or the input was made by another recipe or other instructions.
             InputError: the input holds a word outside the ring; the round stays open for a right one.
             StorageError: the record could not be written; nothing was sent and the round is closed.
         """
@@ -210,6 +216,8 @@ class ClientRound:
             raise MisuseError("the round has its input; one round masks one input")
         if source.length != self._recipe.length:
             raise MisuseError(f"the recipe sums inputs of length {self._recipe.length}, got {source.length}")
+        if isinstance(source, RecipeSource) and source.recipe_digest != self._recipe.digest:
+            raise MisuseError("the input was made by another recipe than the round's: encode it with the same")
         by = source.instructions_digest if isinstance(source, InstructedSource) else None
         if by is not None and by != self._instructions_digest:
             raise MisuseError("the input was made by other instructions than this round's: encode it with the same")
@@ -233,6 +241,7 @@ class ClientRound:
         if self._phase is not None or self._closed:
             raise MisuseError("resume() comes first, before any message")
         entries = self._journal.entries()
+        self._resumed = bool(entries)
         try:
             return self._replay(entries)
         except SecAggError as error:
@@ -360,8 +369,8 @@ class ClientRound:
         try:
             events = self._mask(phase, source)
         except (ConfigError, MisuseError):
-            if self._closed and self._phase is not None:  # it was left while the input was read
-                self._phase.abandon()
+            if self._closed:  # it was left while the input was read, and whoever left could not wipe a phase at work
+                phase.abandon()
             raise  # the caller's mistake: the phase still waits for a right input
         except BaseException:
             self._close("its input could not be masked and recorded")
@@ -379,7 +388,13 @@ class ClientRound:
             executor=self._executor,
             workers=self._workers,
         )
-        self._phase, messages = make()
+        following, messages = make()
+        if self._closed:
+            following.abandon()
+            if isinstance(messages, MaskedMessages):
+                messages.close()
+            raise MisuseError(f"the round was closed for {self.client} while its input was masked: {self._closed}")
+        self._phase = following
         if isinstance(messages, MaskedMessages):
             self._outgoing = messages
             self._journal.write(Kind.MASKED)

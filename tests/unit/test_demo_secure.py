@@ -454,7 +454,7 @@ def test_the_report_has_every_figure_and_fits_80_columns(glyphs: Glyphs) -> None
     assert "Who dropped out: 9 of 27" in text
     assert f"the mean of {len(outcome.records[-1].survivors)} updates" in " ".join(text.split())
     assert f"{int(outcome.parts.sum()):,} words" in " ".join(text.split())
-    assert "No differential privacy yet: the sum itself is exact." in text
+    assert "The sum itself is exact, and tells what an exact sum tells." in text
     assert "secagg plan --clients" in text
     for client in outcome.records[-1].scheduled.dropping:
         assert client in text
@@ -562,7 +562,7 @@ def test_the_table_fits_the_terminal_while_it_runs_and_is_whole_at_the_end() -> 
     assert [row[0] for row in rows[1:]] == [str(number) for number in range(1, 9)]
     for row, record in zip(rows[1:], outcome.records, strict=True):
         assert row[-1] == ("skipped" if record.aborted is not None else f"{record.quality:.4f}")
-    assert "No differential privacy yet" in written(console)
+    assert "The sum itself is exact" in written(console)
 
 
 def test_a_table_that_is_left_by_an_error_gives_the_terminal_back() -> None:

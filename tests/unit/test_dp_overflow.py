@@ -112,6 +112,20 @@ def test_noise_for_a_budget_keeps_it_and_little_less_would_not(law: Any, change:
     assert cost(39) > 4.0
 
 
+@pytest.mark.parametrize("law", [Skellam, DiscreteGaussian])
+def test_a_ring_has_its_step_where_the_finest_one_has_no_noise_wide_enough(law: Any) -> None:
+    small: dict[str, Any] = {"clip": 1.0, "epsilon": 0.3, "delta": 1e-6, "rounds": 100, "honest": 5, "length": 1000}
+    with pytest.raises(ParameterError, match="epsilon="):
+        law.for_budget(**small, step=2.0**-20)
+    for bits in (20, 32):
+        noise = law.for_budget(**small, bits=bits, clients=8)
+        load_at = Load(clients=8, norm=1.0 / noise.step, length=1000, block=block_of(1000), log_moment=noise.log_moment)
+        assert bits_for(load_at) <= bits
+        # It is the finest there is: a quarter of a bit more has no room, or no noise.
+        with pytest.raises(ParameterError, match=r"bits=|largest=|reach"):
+            law.for_budget(**small, bits=bits, clients=8, step=noise.step / 2.0**0.26)
+
+
 @pytest.mark.parametrize("bits", [10, 12, 16, 20, 32])
 def test_noise_for_a_ring_fits_it_and_no_finer_step_would(bits: int) -> None:
     noise = DiscreteGaussian.for_budget(**BUDGET, bits=bits, clients=60, length=200, overflow_probability=2.0**-30)
