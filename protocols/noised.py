@@ -7,7 +7,7 @@ integer check, the sampler and the accountant are trusted for privacy: no float 
 The way there: real vector within the clip -> rotated -> in units of the step -> rounded until its norm fits -> noise
 added -> reduced into the ring. Back: centered sum -> rotated back -> times the step.
 
-Tensors and the numbers that travel with them are one vector under one norm. Numbers beside the tensors take `share` of
+Tensors and the numbers that travel with them are one vector under one norm. Numbers beside the tensors take `part` of
 the clip each, and all is shrunk by one factor so that the norm stays within the clip: what they cost is accuracy of the
 tensors, never privacy.
 
@@ -41,7 +41,7 @@ from protocols.errors import RecipeError
 Vector = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-DEFAULT_SHARE: Final = 0.25
+DEFAULT_PART: Final = 0.25
 _SEED_LABEL: Final = b"secagg rotation seed, version 1"
 _TAGS: Final[Mapping[type[object], bytes]] = {Skellam: b"skellam", DiscreteGaussian: b"discrete gaussian"}
 
@@ -55,7 +55,7 @@ class Noising:
         clip: the L2 bound of the whole vector, in real units.
         length: coordinates, the numbers beside the tensors included.
         numbers: how many of them, the last ones, stand beside the tensors.
-        share: of the clip that each of those takes.
+        part: of the clip that each of those takes.
         overflow_probability: of a wrapped coordinate in one round.
 
     Raises:
@@ -66,14 +66,14 @@ class Noising:
     clip: float
     length: int
     numbers: int
-    share: float = DEFAULT_SHARE
+    part: float = DEFAULT_PART
     overflow_probability: float
 
     def __post_init__(self) -> None:
         if type(self.noise) not in _TAGS:
             raise RecipeError(f"noise is of type {type(self.noise).__name__}: give dp.Skellam or dp.DiscreteGaussian")
-        if isinstance(self.share, bool) or not isinstance(self.share, int | float) or not 0.0 < self.share <= 1.0:
-            raise RecipeError(f"share={self.share!r:.40} must be above 0 and at most 1: a number's part of the clip")
+        if isinstance(self.part, bool) or not isinstance(self.part, int | float) or not 0.0 < self.part <= 1.0:
+            raise RecipeError(f"part={self.part!r:.40} must be above 0 and at most 1: a number's part of the clip")
         try:
             self.bits(1)
         except ParameterError as error:
@@ -97,7 +97,7 @@ class Noising:
     @property
     def shrink(self) -> float:
         """The factor on the whole vector that makes room under the clip for the numbers."""
-        return 1.0 / math.sqrt(1.0 + self.numbers * self.share**2)
+        return 1.0 / math.sqrt(1.0 + self.numbers * self.part**2)
 
     @property
     def unit(self) -> float:
@@ -109,7 +109,7 @@ class Noising:
         """Everything that decides the encoding and its cost, as bytes."""
         parameter = self.noise.sigma if isinstance(self.noise, DiscreteGaussian) else self.noise.variance
         exact = str(Fraction(parameter)).encode("ascii")  # 9, 9.0 and Fraction(9) are one law
-        numbers = (self.step, self.clip, float(self.share), self.overflow_probability)
+        numbers = (self.step, self.clip, float(self.part), self.overflow_probability)
         head = struct.pack(">4dQQI", *numbers, self.length, self.numbers, len(exact))
         return head + exact + _TAGS[type(self.noise)]
 
@@ -149,7 +149,7 @@ class Noising:
         """Return a client's integers, noise included, and whether they stand for the vector that was given.
 
         Args:
-            vector: float64, (length,), tensors then numbers, numbers as shares of their bounds; it is overwritten.
+            vector: float64, (length,), tensors then numbers, numbers as parts of their bounds; it is overwritten.
             seed: 32 public bytes of the round, see `rotation_seed`.
         """
         rounded = round_within(self._rotation(seed).apply(self.scaled(vector)), self.limit)
@@ -157,15 +157,15 @@ class Noising:
 
     def scaled(self, vector: Vector) -> Vector:
         """Bring a vector, in place, to integer units and under one norm with its numbers."""
-        vector[self.length - self.numbers :] *= self.share * self.clip
+        vector[self.length - self.numbers :] *= self.part * self.clip
         vector *= self.shrink / self.step
         return vector
 
     def decode(self, values: Integers, seed: bytes) -> Vector:
-        """Return the real sum: tensors in the unit of the clip, numbers as shares of their bounds."""
+        """Return the real sum: tensors in the unit of the clip, numbers as parts of their bounds."""
         vector = self._rotation(seed).invert(values.astype(np.float64))
         vector *= self.unit
-        vector[self.length - self.numbers :] /= self.share * self.clip
+        vector[self.length - self.numbers :] /= self.part * self.clip
         return vector
 
     def deviation(self, survivors: int) -> float:

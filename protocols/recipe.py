@@ -36,7 +36,7 @@ from dp.overflow import DEFAULT_PROBABILITY
 from protocols.clips import Clip, Groups, as_float, bound_of, check_groups, groups_of, positive
 from protocols.errors import RecipeError
 from protocols.inputs import NoisedWords, RecipeInput
-from protocols.noised import DEFAULT_SHARE, Noising, rotation_seed
+from protocols.noised import DEFAULT_PART, Noising, rotation_seed
 from protocols.total import METRIC, WEIGHT, WITHIN, Total
 from secagg.config import instructions_digest
 from secagg.errors import InputError
@@ -140,7 +140,7 @@ class Recipe:
         weight: float | None = None,
         metrics: Mapping[str, float] | None = None,
         step: float | None = None,
-        share: float = DEFAULT_SHARE,
+        part: float = DEFAULT_PART,
         overflow_probability: float = DEFAULT_PROBABILITY,
         whole_words: bool = False,
     ) -> Recipe:
@@ -160,7 +160,7 @@ class Recipe:
             metrics: name -> bound of each number clients report, between -bound and bound.
             step: distance of two neighboring values of a coordinate; by default clip * 2**-19, or with noise that of
                 the noise, and clip * 2**-16 where it has none.
-            share: with noise, what part of the clip the bound of a weight or metric takes: a larger one makes them
+            part: with noise, how much of the clip the bound of a weight or metric takes: a larger one makes them
                 less noisy and the tensors more. Without noise it says nothing.
             overflow_probability: with noise, the odds that any coordinate of a round's sum wraps. Without noise, none
                 can.
@@ -190,7 +190,7 @@ class Recipe:
                 clip=bound,
                 length=layout.length,
                 numbers=len(doors),
-                share=share,
+                part=part,
                 overflow_probability=overflow_probability,
             )
         return cls(
@@ -250,9 +250,7 @@ class Recipe:
             RecipeError: with noise, no ring of 64 bits is enough.
         """
         try:
-            bits = (
-                self.layout.ring_for(plan.clients).bits if self.noising is None else self.noising.bits(plan.clients)
-            )
+            bits = self.layout.ring_for(plan.clients).bits if self.noising is None else self.noising.bits(plan.clients)
         except ParameterError as error:
             raise RecipeError(str(error)) from error
         return Ring(_whole(bits) if self.whole_words else bits)

@@ -182,7 +182,7 @@ class Total:
         noising = self.recipe.noising
         if noising is None:
             return 0.0
-        shares = noising.deviation(len(self.survivors)) / (noising.share * noising.clip)
+        shares = noising.deviation(len(self.survivors)) / (noising.part * noising.clip)
         return shares * dict(self.recipe.metrics)[name] / len(self.survivors)
 
     @property

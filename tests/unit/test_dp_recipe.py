@@ -263,7 +263,7 @@ def test_every_part_of_the_noise_flips_the_digest() -> None:
         {"noise": Skellam(variance=9, step=2.0**-11)},
         {"noise": DiscreteGaussian(sigma=9, step=2.0**-10)},
         {"noise": DiscreteGaussian(sigma=3, step=2.0**-10)},
-        {"share": 0.5},
+        {"part": 0.5},
         {"overflow_probability": 0.25},
         {"clip": {"w": 1.0, "b": 1.0}},
         {"clip": QuantileClip(clip=1.0)},
@@ -286,8 +286,8 @@ def test_one_law_has_one_digest_however_its_number_is_written() -> None:
         ({"noise": FAINT, "step": 2.0**-10}, "not the noise's"),
         ({"noise": Skellam(variance=1, step=2.0)}, "step="),
         ({"noise": Skellam(variance=1, step=2.0**-38)}, "clip / step"),
-        ({"noise": FAINT, "share": 0.0}, "share="),
-        ({"noise": FAINT, "share": 1.5}, "share="),
+        ({"noise": FAINT, "part": 0.0}, "part="),
+        ({"noise": FAINT, "part": 1.5}, "part="),
         ({"noise": FAINT, "overflow_probability": 0.0}, "overflow_probability="),
         ({"clip": QuantileClip(clip=1.0)}, "give Recipe.like a noise"),
         ({"clip": {"w": 1.0}}, "exactly once"),
@@ -321,7 +321,7 @@ def _with_bit(recipe: Recipe) -> Layout:
 
 def test_numbers_beside_the_tensors_cost_accuracy_and_no_privacy() -> None:
     bare = Recipe.like(EXAMPLE, clip=1.0, noise=FAINT)
-    more = Recipe.like(EXAMPLE, clip=1.0, noise=FAINT, weight=1.0, metrics={"a": 1.0}, share=0.5)
+    more = Recipe.like(EXAMPLE, clip=1.0, noise=FAINT, weight=1.0, metrics={"a": 1.0}, part=0.5)
     assert bare.noising is not None
     assert more.noising is not None
     assert more.noising.unit == pytest.approx(bare.noising.unit * math.sqrt(1.5))
