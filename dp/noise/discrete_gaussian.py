@@ -18,20 +18,19 @@ import numpy as np
 from dp.budgeting import DEFAULT_LENGTH, Budgeted, below, usable
 from dp.calibrate import discrete_gaussian_sigma
 from dp.events import DiscreteGaussianSum, Neighboring
-from dp.law import Integers, Number
+from dp.law import Number
 from dp.noise import exact, pmf
 from dp.noise.envelope import LEAST_VARIANCE, EnvelopeSampler, Floats
-from dp.noise.sampler import Sampler, draw, number, positive_step
+from dp.noise.sampler import Sampled, Sampler, number, positive_step
 from dp.noise.tables import TableSampler, require_scannable
 from dp.overflow import DEFAULT_PROBABILITY
-from dp.randomness import Randomness
 
 LEAST_SIGMA: Final = 0.5
 MOST_SIGMA: Final = 50_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DiscreteGaussian:
+class DiscreteGaussian(Sampled):
     """The discrete Gaussian N_Z(0, sigma^2), in units of the encoded integers.
 
     Sums of discrete Gaussians are no discrete Gaussian but close to one, the closer the wider each is (Kairouz, Liu,
@@ -121,36 +120,8 @@ class DiscreteGaussian:
         sigma2 = _square(self.sigma)
         return _listed(sigma2).variance if sigma2 < LEAST_VARIANCE else float(sigma2)
 
-    @property
-    def radius(self) -> int:
-        """The largest magnitude of a sample, about 13 sigma."""
-        return _sampler(_square(self.sigma)).radius
-
-    @property
-    def total_variation(self) -> Fraction:
-        """A bound on the total variation distance of one sample from the law, given uniform words: below 2^-126.
-
-        A vector of d samples is within d times that. A mechanism that is (epsilon, delta) private with noise from the
-        law itself is (epsilon, delta + (1 + e^epsilon) d total_variation) private with these samples.
-        """
-        return _sampler(_square(self.sigma)).total_variation
-
-    def pmf(self, k: int) -> float:
-        """Return the probability of k, to float64; 0.0 beyond the radius, where all of them are below 2^-128."""
-        return _sampler(_square(self.sigma)).probability(k)
-
-    def sample(self, count: int, *, randomness: Randomness | None = None, constant_time: bool = False) -> Integers:
-        """Return independent samples, shape (count,).
-
-        Args:
-            count: how many.
-            randomness: where the words come from; a fresh `SystemRandomness` for these samples unless given.
-            constant_time: read no memory at an address that depends on the noise; for a variance up to 169.
-
-        Raises:
-            ParameterError: count is no integer from 0 on, or the law is too wide for constant_time.
-        """
-        return draw(_sampler(_square(self.sigma), constant_time=constant_time), count, randomness)
+    def _sampler(self, *, constant_time: bool = False) -> Sampler:
+        return _sampler_of(_square(self.sigma), constant_time=constant_time)
 
 
 class GaussianWeights:
@@ -181,7 +152,7 @@ def _listed(sigma2: Fraction) -> pmf.Pmf:
 
 
 @lru_cache(maxsize=32)
-def _sampler(sigma2: Fraction, *, constant_time: bool = False) -> Sampler:
+def _sampler_of(sigma2: Fraction, *, constant_time: bool = False) -> Sampler:
     if constant_time:
         require_scannable(sigma2)
     if sigma2 < LEAST_VARIANCE:

@@ -21,20 +21,19 @@ from dp.budgeting import DEFAULT_LENGTH, Budgeted, below, usable
 from dp.calibrate import skellam_variance
 from dp.errors import ParameterError
 from dp.events import Neighboring, SkellamSum
-from dp.law import Integers, Number
+from dp.law import Number
 from dp.noise import exact, pmf
 from dp.noise.envelope import LEAST_VARIANCE, EnvelopeSampler, Floats
-from dp.noise.sampler import Sampler, draw, number, positive_step
+from dp.noise.sampler import Sampled, Sampler, number, positive_step
 from dp.noise.tables import TableSampler, require_scannable
 from dp.overflow import DEFAULT_PROBABILITY
-from dp.randomness import Randomness
 
 LEAST_VARIANCE_GIVEN: Final = 1e-6
 MOST_VARIANCE: Final = 50_000_000**2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Skellam:
+class Skellam(Sampled):
     """Poisson(variance / 2) minus Poisson(variance / 2), in units of the encoded integers.
 
     Sums of Skellam variables are Skellam, their variances added, however small each is (Agarwal, Kairouz, Liu, "The
@@ -144,37 +143,8 @@ class Skellam:
             raise ParameterError(f"parties={parties!r:.40} must be an integer from 1 on")
         return replace(self, variance=Fraction(self.variance) / int(parties))
 
-    @property
-    def radius(self) -> int:
-        """The largest magnitude of a sample, about 13 standard deviations of a wide law and more of a narrow one."""
-        return _sampler(Fraction(self.variance)).radius
-
-    @property
-    def total_variation(self) -> Fraction:
-        """A bound on the total variation distance of one sample from the law, given uniform words: below 2^-126.
-
-        A vector of d samples is within d times that. A mechanism that is (epsilon, delta) private with noise from the
-        law itself is (epsilon, delta + (1 + e^epsilon) d total_variation) private with these samples; where n parties
-        each add a share, with n d for d.
-        """
-        return _sampler(Fraction(self.variance)).total_variation
-
-    def pmf(self, k: int) -> float:
-        """Return the probability of k, to float64; 0.0 beyond the radius, where all of them are below 2^-128."""
-        return _sampler(Fraction(self.variance)).probability(k)
-
-    def sample(self, count: int, *, randomness: Randomness | None = None, constant_time: bool = False) -> Integers:
-        """Return independent samples, shape (count,).
-
-        Args:
-            count: how many.
-            randomness: where the words come from; a fresh `SystemRandomness` for these samples unless given.
-            constant_time: read no memory at an address that depends on the noise; for a variance up to 169.
-
-        Raises:
-            ParameterError: count is no integer from 0 on, or the law is too wide for constant_time.
-        """
-        return draw(_sampler(Fraction(self.variance), constant_time=constant_time), count, randomness)
+    def _sampler(self, *, constant_time: bool = False) -> Sampler:
+        return _sampler_of(Fraction(self.variance), constant_time=constant_time)
 
 
 class SkellamWeights:
@@ -235,7 +205,7 @@ def _times(factor: Fraction, value: int) -> int:
 
 
 @lru_cache(maxsize=32)
-def _sampler(variance: Fraction, *, constant_time: bool = False) -> Sampler:
+def _sampler_of(variance: Fraction, *, constant_time: bool = False) -> Sampler:
     if constant_time:
         require_scannable(variance)
     if variance < LEAST_VARIANCE:
