@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from concurrent.futures import Executor
 
 from protocols.errors import DeadlinePassed
@@ -114,8 +114,9 @@ def run_client(
                 if spending is not None:
                     spending.reserve(round_.config, resumed=round_.resumed)
                 events = _checked(round_.provide(make_input(needed.ring)))
-        for send in _sends(events):
-            transport.send(bytes(send.data))
+        with contextlib.closing(_sends(events)) as sends:
+            for send in sends:
+                transport.send(bytes(send.data))
         if _is_finished(events):
             if spending is not None:
                 spending.commit(round_.config, survivors=round_.confirmed)
@@ -185,8 +186,9 @@ async def arun_client(
                 if spending is not None:
                     spending.reserve(round_.config, resumed=round_.resumed)
                 events = _checked(round_.provide(await make_input(needed.ring)))
-        for send in _sends(events):
-            await transport.send(bytes(send.data))
+        with contextlib.closing(_sends(events)) as sends:
+            for send in sends:
+                await transport.send(bytes(send.data))
         if _is_finished(events):
             if spending is not None:
                 spending.commit(round_.config, survivors=round_.confirmed)
@@ -225,13 +227,17 @@ def _leaving(round_: ClientRound) -> Iterator[None]:
         raise
 
 
-def _sends(events: tuple[Event, ...]) -> Iterator[Send]:
-    """What is to be sent, each message of a streamed input made when the one before it has left."""
+def _sends(events: tuple[Event, ...]) -> Generator[Send, None, None]:
+    """What is to be sent, each message of a streamed input made when the one before it has left.
+
+    Whoever stops in between closes this, and so the stream, whose keys are wiped with it.
+    """
     for event in events:
         if isinstance(event, Send):
             yield event
         elif isinstance(event, Stream):
-            yield from (Send(None, message) for message in event.messages)
+            with contextlib.closing(event.messages) as messages:
+                yield from (Send(None, message) for message in messages)
 
 
 def _needed(events: tuple[Event, ...]) -> NeedInput | None:

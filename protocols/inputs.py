@@ -43,12 +43,12 @@ class NoisedWords:
     They are reduced into the ring: noise may carry a client's integer beyond it, and their sum is the same modulo 2^b.
     """
 
-    __slots__ = ("_ring", "_unread", "_values")
+    __slots__ = ("_read_to", "_ring", "_values")
 
     def __init__(self, values: npt.NDArray[np.int64], ring: Ring) -> None:
         self._values = values
         self._ring = ring
-        self._unread = len(values)
+        self._read_to = 0
 
     @property
     def length(self) -> int:
@@ -65,13 +65,13 @@ class NoisedWords:
 
         Raises:
             ConfigError: not 0 <= start <= stop <= length.
-            MisuseError: with these, more words were read than there are: an input was provided before.
+            MisuseError: a word is read a second time: the input, or a part of it, was provided before.
         """
         if not 0 <= start <= stop <= self.length:
             raise ConfigError(f"cannot read words {start!r:.40} to {stop!r:.40} of an input of {self.length}")
-        self._unread -= stop - start
-        if self._unread < 0:
+        if start < self._read_to:
             raise MisuseError("a noised input goes into one round, as its noise does: encode the update again")
+        self._read_to = stop
         words = self._values[start:stop].view(np.uint64) & np.uint64(self._ring.modulus - 1)
         return words.astype(self._ring.word)
 

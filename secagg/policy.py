@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from secagg.config import RoundConfig
+from secagg.config import DEFAULT_CHUNK_WORDS, RoundConfig
 from secagg.errors import ConfigError, Violation
 from secagg.plan import Plan
 from secagg.rules import Rule
@@ -29,6 +29,7 @@ class Policy:
         min_honest: smallest sum once the plan's max_corrupt colluders take their own inputs out of it; at least 2.
         min_corrupt: how many colluders a plan must withstand, at least.
         max_length: longest input the client will mask.
+        max_chunk_words: longest message of it, in words: what a client that streams its input holds at a time.
         max_round_step: how far a round's number may lie above the last one served. An offer is not signed, and one
             with the highest number would otherwise use up the whole session.
         session: the one session the client serves; None for any. Round numbers are fresh within a session only.
@@ -42,21 +43,24 @@ class Policy:
     min_honest: int = _HARD_FLOOR
     min_corrupt: int = 0
     max_length: int = 2**32
+    max_chunk_words: int = DEFAULT_CHUNK_WORDS
     max_round_step: int = 2**20
     session: bytes | None = None
 
     def __post_init__(self) -> None:
         if not self.adversaries or not all(isinstance(member, Adversary) for member in self.adversaries):
             raise ConfigError("adversaries must name at least one Adversary")
-        for name in ("min_survivors", "min_honest", "min_corrupt", "max_length", "max_round_step"):
+        for name in ("min_survivors", "min_honest", "min_corrupt", "max_length", "max_chunk_words", "max_round_step"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool):
                 raise ConfigError(f"{name} must be an int, got {value!r:.40}")
         if self.min_honest < _HARD_FLOOR:
             raise ConfigError(f"min_honest={self.min_honest} hides nobody; it must be at least {_HARD_FLOOR}")
-        if self.min_survivors < _HARD_FLOOR or self.min_corrupt < 0 or min(self.max_length, self.max_round_step) < 1:
+        ceilings = (self.max_length, self.max_chunk_words, self.max_round_step)
+        if self.min_survivors < _HARD_FLOOR or self.min_corrupt < 0 or min(ceilings) < 1:
             raise ConfigError(
-                "min_survivors must be at least 2, min_corrupt at least 0, max_length and max_round_step at least 1"
+                "min_survivors must be at least 2, min_corrupt at least 0, max_length, max_chunk_words and "
+                "max_round_step at least 1"
             )
 
     @property
@@ -95,6 +99,8 @@ class Policy:
             _refuse(f"the plan withstands {plan.max_corrupt} colluders, the floor is {self.min_corrupt}")
         if config.length > self.max_length:
             _refuse(f"an input of {config.length} words, the ceiling is {self.max_length}")
+        if min(config.chunk_words, config.length) > self.max_chunk_words:
+            _refuse(f"messages of {config.chunk_words} words, the ceiling is {self.max_chunk_words}")
 
     def _check_adversary(self, adversary: Adversary) -> None:
         if adversary not in self.adversaries:

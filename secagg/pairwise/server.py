@@ -205,9 +205,7 @@ class CollectingInputs(Phase):
         expected, unopened = self._open.get(position, (0, frozenset()))
         checks.check_chunk(message, tail, config=config, expected=expected)
         reported = checks.check_unopened(message, config=config, inbox=self._inboxes[position])
-        if expected == 0:
-            spool.discard(position)  # a round that was cut short may have left chunks of its own there
-            unopened = reported
+        unopened = reported if expected == 0 else unopened
         self._reports[position] = unopened
         try:
             checks.check_no_conflict(position, unopened, counted=self._counted)
@@ -216,6 +214,8 @@ class CollectingInputs(Phase):
             self._open.pop(position, None)
             spool.discard(position)
             raise
+        if expected == 0:
+            spool.discard(position)  # a round that was cut short may have left chunks of its own there
         if expected + 1 < config.chunks:
             spool.append(position, tail)
             self._open[position] = (expected + 1, unopened)

@@ -30,14 +30,15 @@ class Secret:
         Raises:
             MisuseError: the secret was wiped.
         """
-        if self._wiped:
+        copied = bytes(self._bytes)
+        if self._wiped:  # asked after the copy: another thread may wipe meanwhile, and zeros are no key
             raise MisuseError("this secret was wiped and cannot be used again")
-        return bytes(self._bytes)
+        return copied
 
     def wipe(self) -> None:
         """Overwrite the bytes with zeros; using the secret afterwards raises MisuseError."""
-        self._bytes[:] = bytes(len(self._bytes))
         self._wiped = True
+        self._bytes[:] = bytes(len(self._bytes))
 
     def __len__(self) -> int:
         return len(self._bytes)

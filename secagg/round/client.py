@@ -8,7 +8,7 @@ different requests of one leg.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from concurrent.futures import Executor
 from typing import Final, NoReturn
 
@@ -84,7 +84,8 @@ class ClientRound:
             client, as a drop-out.
         stream: hand the masked input over as one `Stream`, which makes each message when it is asked for, instead of
             as one `Send` a chunk: for inputs too large to stand in memory masked. Until the last one is made, nothing
-            the server says is waited for; what it says before then ends the input.
+            the server says is waited for; what it says before then ends the input. So does whatever the input raises:
+            a part of it may have left, so there is no second try in this round.
         executor: threads to expand masks on, `workers` of them; none unless given.
         workers: see `executor`.
 
@@ -406,7 +407,7 @@ class ClientRound:
         self._answers[self._inbox_request] = kept
         return tuple(Send(None, message) for message in messages)
 
-    def _hand_out(self, messages: MaskedMessages) -> Iterator[bytearray]:
+    def _hand_out(self, messages: MaskedMessages) -> Generator[bytearray, None, None]:
         """Yield the messages; a client whose input is not asked for to its end has left the round."""
         try:
             yield from messages

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 
 from secagg.aggregate import Aggregate
@@ -33,10 +33,10 @@ class Stream:
     """Deliver to the server every message that `messages` yields, in order.
 
     Each is made when it is asked for, so ask for the next one when the last has left. It can be read once; what is not
-    read to its end is a drop-out.
+    read to its end is a drop-out: close `messages` then, and its keys are wiped.
     """
 
-    messages: Iterator[bytearray] = field(repr=False)
+    messages: Generator[bytearray, None, None] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -360,7 +360,7 @@ OTHER_STORIES: dict[str, list[tuple[object, Rule | None]]] = {
     "clients": [(6, Rule.OFFER_PLAN), (4, Rule.OFFER_PLAN)],
     "max_dropped": [(0, None), (2, Rule.OFFER_PLAN)],
     "max_corrupt": [(0, None), (2, None), (3, Rule.OFFER_PLAN)],
-    "adversary": [("semi-honest", Rule.OFFER_PLAN), ("none", Rule.OFFER_PLAN)],
+    "adversary": [("semi-honest", Rule.OFFER_POLICY), ("none", Rule.OFFER_PLAN)],
     "degree": [(2, Rule.OFFER_PLAN)],
     "threshold": [(3, Rule.OFFER_PLAN), (5, Rule.OFFER_PLAN)],
     "quorum": [(0, Rule.OFFER_PLAN), (3, Rule.OFFER_PLAN), (5, Rule.OFFER_PLAN)],

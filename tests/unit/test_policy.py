@@ -51,6 +51,7 @@ EDGES: Final[list[tuple[str, int, int, str]]] = [
     ("min_honest", 13, 14, r"13 honest survivors, the floor is 14"),
     ("min_corrupt", 4, 5, r"4 colluders, the floor is 5"),
     ("max_length", 1000, 999, r"1000 words, the ceiling is 999"),
+    ("max_chunk_words", 1000, 999, r"4194304 words, the ceiling is 999"),
 ]
 
 
@@ -106,6 +107,7 @@ IMPOSSIBLE: Final[list[dict[str, Any]]] = [
     {"min_survivors": -3},
     {"min_corrupt": -1},
     {"max_length": 0},
+    {"max_chunk_words": 0},
     {"max_round_step": 0},
     {"min_honest": 2.5},
     {"min_honest": True},
