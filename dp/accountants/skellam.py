@@ -125,7 +125,7 @@ def _worst_ratio(variance: float, most: int, whole: bool) -> Curve:  # noqa: FBT
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """A(0), A(1), ..., right within a relative 2^-50, and a lower bound on 1 / p(0)."""
+    """A(0), A(1), ..., right within a relative 2^-49, and a lower bound on 1 / p(0)."""
 
     variance: float
     fall: Floats

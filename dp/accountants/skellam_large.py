@@ -20,16 +20,18 @@ v = 3, where h^2 / v^2 > 0.65 > b^2 / v^2. Negative j are as positive ones.
 
 **Whole orders.** So d(j) <= -ln(1 - 1/S) =: c, and f(k) = ln p(k) + c k^2 / 2 is convex on the integers. For a whole a,
 a f(k - D) <= f(k - a D) + (a - 1) f(k), that is p(k - D)^a p(k)^(1-a) <= p(k - a D) exp(a (a - 1) D^2 c / 2). Summed
-over k, R_a(D) <= a D^2 c / 2 for every shift D: the Gaussian's curve with about v - 1/2 for v.
+over k, R_a(D) <= a D^2 c / 2 for every shift D: the Gaussian's curve with about v - 1/2 for v. Over the coordinates of
+a shift, D^2 adds up to at most B^2.
 
 **Steps of one.** Noise of variance v is a sum of D independent parts of variance v/D. A shift by D may shift each by
 one, and adding them up is post-processing: R_a(D) at v is at most D R_a(1) at v/D. From here on D = 1.
 
 **Real orders.** Put M = exp((a - 1) R_a(1)) and t = a (a - 1). As p(k - 1) / p(k) turns into its inverse when k turns
 into 1 - k, M is the sum of sqrt(p(k) p(k - 1)) cosh((a - 1/2) ln(p(k - 1) / p(k))): a power series in (a - 1/2)^2,
-without negative coefficients. As that is t + 1/4, M is such a series in t too. It begins with 1, so (M - 1) / t is
-convex in t >= 0 and stays below its chords between whole orders n, where t = n (n - 1). At n = 1 it is the derivative
-by a, which is the Kullback-Leibler divergence: the sum of p(k - 1) ln(p(k - 1) / p(k)), by symmetry E d(K) / 2.
+without negative coefficients. It converges for every a, as p(k) falls like 1/k! and p(k - 1) / p(k) grows like k. As
+(a - 1/2)^2 = t + 1/4, M is such a series in t too. It begins with 1, as M = 1 at a = 1. So (M - 1) / t is convex in
+t >= 0 and stays below its chords between whole orders n, where t = n (n - 1). At n = 1 it is the derivative by a, which
+is the Kullback-Leibler divergence: the sum of p(k - 1) ln(p(k - 1) / p(k)), by symmetry E d(K) / 2.
 
 **The ends of the chords.** Put w = n (n - 1) / 2. As M = E exp(sum of i d(K + i) over 0 < i < n), M is by Jensen at
 most the mean over i, with weights i/w, of E exp(w d(K + i)). What is in it is at most g(q) at q = (K + i)^2, with
@@ -40,16 +42,18 @@ mean of q is v + w, that of q^2 at most 3 v^2 + v + 6 w v + 4 w^2 / 3. With ln(1
 
 which is convex in w. For S >= 14 it is at most 1/S - 1/(6 S^2 (S - 1)) + 9/(8 S (S - 1)^2) at w = 0 and at most 1/S at
 w = S, hence at most u := 1/S + 6/(5 S^3) for all w between. So M <= exp(w u) for w <= S, and E d(K) <= u by w to 0.
+There is room: all this is true for S >= 13 and w <= 2 S too, so that no rounding of S matters at the edge.
 
 **All shifts.** What the chord gives is, as a function of u, M(u): the parabola in t that agrees with exp(u t / 2) at
-t = 0 and at both ends. With weights m < 0 < m', m'' of sum 1 and w' < w'', M(u) = m + m' exp(u w') + m'' exp(u w'').
+t = 0 and at both ends. With weights m <= 0 <= m', m'' of sum 1, w' < w'', M(u) = m + m' exp(u w') + m'' exp(u w'').
 M(u)^2 exp(-u w') times the second derivative of ln M(u) is
 
     m m' w'^2 + m m'' w''^2 exp(u (w'' - w')) + m' m'' (w'' - w')^2 exp(u w''),
 
 which is 0 at u = 0, as ln M(u) = u t / 2 + O(u^3). Then the one term that is positive grows by the largest factor. So
 ln M(u) is convex, also for w' to 0, and ln M(u) / u rises with u. As v u falls with v, so does v times the bound on
-R_a(1). What bounds R_a(D) / D^2, R_a(1) at v/D over D, is greatest at D = B. As in `dp.accountants.skellam`, then,
+R_a(1). What bounds R_a(D) / D^2, R_a(1) at v/D over D, is greatest at D = B: S is the least there, so whatever smaller
+shifts need is true as well. As in `dp.accountants.skellam`, then,
 
     R_a  <=  B ln M(u) / (a - 1),   with S = sqrt((v/B)^2 - 1) >= 14, for a <= n with n (n - 1) / 2 <= S.
 

@@ -71,6 +71,18 @@ def test_the_ends_of_the_chords(variance: float) -> None:
     assert exact[0] == pytest.approx(orders[0] * u / 2, rel=3 / variance**2)
 
 
+def test_the_displayed_bound_is_at_most_u_with_room_to_spare() -> None:
+    """Also for S a little below 14 and w beyond S, as floats decide at the edge."""
+    s = np.geomspace(13.0, 1e3, 200)
+    v, tail = np.sqrt(s * s + 1.0), s * s * (s - 1.0)
+    for part in (0.0, 0.01, 0.3, 0.7, 1.0, 1.5, 2.0):
+        w = part * s
+        fourth = 3 * v * v + v + 6 * w * v + 4 * w * w / 3
+        found = -np.log1p(-1.0 / s) - (v + w) / (2 * tail) + (3 * s - 2 + w) * fourth / (8 * tail * tail)
+        assert (found <= 1.0 / s + 1.2 / s**3).all()
+        assert part != 1.0 or (found <= 1.0 / s).all()
+
+
 @pytest.mark.parametrize("variance", [4.0, 50.0])
 def test_the_moment_by_a_times_a_minus_one_is_convex(variance: float) -> None:
     a = np.linspace(1.001, 6.0, 400)
