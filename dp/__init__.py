@@ -7,7 +7,15 @@ the ground that any statement about the sum itself stands on.
 from dp.accountants import Against, Guarantee, epsilon
 from dp.adaptive import QuantileClip
 from dp.clipping import ClipReport, clip, clip_factor, l2_norm
-from dp.errors import BudgetExceeded, LedgerError, ParameterError, PrivacyError, UpdateError
+from dp.errors import (
+    BudgetExceeded,
+    LedgerBusy,
+    LedgerCorrupt,
+    LedgerError,
+    ParameterError,
+    PrivacyError,
+    UpdateError,
+)
 from dp.events import (
     Composed,
     DiscreteGaussianSum,
@@ -18,7 +26,7 @@ from dp.events import (
     Repeated,
     SkellamSum,
 )
-from dp.ledger import Budget, Charge, FileStorage, Ledger, MemoryStorage
+from dp.ledger import Anchor, Budget, Charge, FileStorage, Ledger, MemoryStorage
 from dp.noise import DiscreteGaussian, Skellam
 
 __secagg_distribution__ = "secagg"
@@ -26,6 +34,7 @@ __secagg_distribution__ = "secagg"
 
 __all__ = [
     "Against",
+    "Anchor",
     "Budget",
     "BudgetExceeded",
     "Charge",
@@ -38,6 +47,8 @@ __all__ = [
     "Gaussian",
     "Guarantee",
     "Ledger",
+    "LedgerBusy",
+    "LedgerCorrupt",
     "LedgerError",
     "MemoryStorage",
     "Neighboring",

@@ -342,7 +342,9 @@ def _mended(storage: Storage, log: bytes, noted: Anchor) -> Book | None:
 def _with_tail(storage: Storage, book: Book | None, end: int, tail: bytes) -> Book | None:
     """Write one whole record behind the note anew, for it may not be on the disk; cut off a piece of one."""
     if b"\n" in tail[:-1]:
-        raise LedgerCorrupt("the ledger has more records than one behind its note, which was set back")
+        raise LedgerCorrupt(
+            "the ledger has more records than one behind its note: the file named .head is missing or was set back"
+        )
     if book is None and not (tail.startswith(OPENING) or OPENING.startswith(tail)):
         raise LedgerCorrupt("the storage holds something else than a ledger")
     if not tail.endswith(b"\n"):

@@ -31,6 +31,7 @@ from secagg import (
     RoundAborted,
     Send,
     ServerRound,
+    StorageError,
 )
 from secagg.pairwise.outgoing import MaskSource
 from secagg.round.events import Stream
@@ -93,7 +94,7 @@ def run_client(
         round_: a fresh round, or one just resumed whose events were sent.
         transport: the client's end of the network.
         make_input: called once with the round's ring, when the input is needed: train there, and return
-            `recipe.encode(update, ..., ring=ring)`.
+            `recipe.encode(update, ..., ring=ring)`, under noise with `instructions=` as this round was made with.
         timeout: seconds of silence after which the client leaves.
         spending: this client's own privacy ledger and the recipe; the round is charged before make_input is called.
 
@@ -110,9 +111,7 @@ def run_client(
             raise DeadlinePassed(f"no message of the server within {timeout} s; the client left the round")
         events = _checked(round_.receive(data))
         if (needed := _needed(events)) is not None:
-            with _leaving(round_):
-                if spending is not None:
-                    spending.reserve(round_.config, resumed=round_.resumed)
+            with _leaving(round_), _affording(round_, spending):
                 events = _checked(round_.provide(make_input(needed.ring)))
         with contextlib.closing(_sends(events)) as sends:
             for send in sends:
@@ -182,9 +181,7 @@ async def arun_client(
             raise DeadlinePassed(f"no message of the server within {timeout} s; the client left the round") from error
         events = _checked(round_.receive(data))
         if (needed := _needed(events)) is not None:
-            with _leaving(round_):
-                if spending is not None:
-                    spending.reserve(round_.config, resumed=round_.resumed)
+            with _leaving(round_), _affording(round_, spending):
                 events = _checked(round_.provide(await make_input(needed.ring)))
         with contextlib.closing(_sends(events)) as sends:
             for send in sends:
@@ -214,6 +211,25 @@ def _charged(round_: ServerRound, spending: Spending | None) -> Iterator[Callabl
         yield settle
     except RoundAborted:
         settle_aborted(spending, round_)
+        raise
+
+
+@contextlib.contextmanager
+def _affording(round_: ClientRound, spending: Spending | None) -> Iterator[None]:
+    """Charge a client's round before its input is made; lift the charge where none was, so that none can have left.
+
+    After a failure of the store it is not known what is on the disk, so the charge stays.
+    """
+    if spending is None:
+        yield
+        return
+    spending.reserve(round_.config, resumed=round_.resumed)
+    try:
+        yield
+    except StorageError:
+        raise
+    except BaseException:
+        spending.release(round_.config)
         raise
 
 

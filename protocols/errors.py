@@ -18,7 +18,7 @@ class RecipeError(ProtocolError, ValueError):
 
 
 class NoWeight(ProtocolError, ArithmeticError):
-    """The survivors' weights sum to nothing, so there is no mean to speak of."""
+    """The survivors' weights sum to nothing or, noised, to less: there is no mean to speak of."""
 
 
 class ForeignPackage(ProtocolError, ImportError):

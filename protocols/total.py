@@ -94,8 +94,11 @@ class Total:
     def mean(self) -> dict[str, npt.NDArray[np.float64]]:
         """Return the mean of the clipped updates, weighted where the recipe has a weight, in fresh arrays.
 
+        Under noise a weighted mean divides by the noised sum of weights, `weight`: where `weight_noise_std` is not far
+        below it, the mean is far off. Leave weights out of small cohorts.
+
         Raises:
-            NoWeight: the weights sum to zero.
+            NoWeight: the weights sum to zero or, noised, to less.
         """
         count = self._count()
         return {name: np.asarray(array / count) for name, array in self.decoded.tensors.items()}
@@ -172,6 +175,14 @@ class Total:
             return 0.0
         return self.recipe.noising.deviation(len(self.survivors)) / self._count()
 
+    @property
+    def weight_noise_std(self) -> float:
+        """Standard deviation of the noise in `weight`; 0.0 without noise, or without weights."""
+        noising = self.recipe.noising
+        if noising is None or self.recipe.weight is None:
+            return 0.0
+        return noising.deviation(len(self.survivors)) / (noising.part * noising.clip) * self.recipe.weight
+
     def metric_noise_std(self, name: str) -> float:
         """Return the standard deviation of the noise in `metric(name)`; 0.0 without noise.
 
@@ -203,9 +214,14 @@ class Total:
         if self.recipe.weight is None:
             return float(len(self.survivors))
         shares = self.decoded.scalars[WEIGHT]
-        if shares <= 0.0:
+        if shares > 0.0:
+            return shares
+        if self.recipe.noising is None:
             raise NoWeight("the survivors' weights sum to zero, so there is no mean: sum() still holds")
-        return shares
+        raise NoWeight(
+            f"the noised weights sum to {self.weight:.4g}, which is no divisor: divide sum() by a public number, "
+            "leave weights out, or take larger rounds"
+        )
 
     def _times(self, factor: float) -> dict[str, npt.NDArray[np.float64]]:
         return {name: np.asarray(array * factor) for name, array in self.decoded.tensors.items()}

@@ -36,7 +36,8 @@ class PrivateRounds:
         max_corrupt: how many of them may collude with the server, or which fraction of them.
         adversary: what the server may do.
         policy: every client's floors; by default those of `secagg.Policy`, with the adversary class allowed.
-        ledger: the server's privacy ledger, for a recipe with noise: a round it has no room for is not begun.
+        ledger: the server's privacy ledger, for a recipe with noise: a round it has no room for is not begun. Without
+            one, nothing is accounted for, and nothing says when to stop.
         client_ledger: called once with each client's name, for the ledger it keeps of its own; a client whose ledger
             has no room drops out of the round before its input leaves.
         executor: threads to expand masks on, `workers` of them.
@@ -105,7 +106,8 @@ class PrivateRounds:
         """Sum one round's updates; arguments as for `protocols.simulate.play_round`. `last` keeps the whole report.
 
         Raises:
-            RoundAborted: fewer clients than a floor were left; nothing was released. Call again for a new round.
+            RoundAborted: fewer clients than a floor were left; there is no sum. Call again for a new round; with a
+                ledger that is one more charge once inputs were asked for, so ask `ledger.would_allow` first.
             dp.BudgetExceeded: the ledger has no room for another round; nothing was touched.
         """
         for name in updates:

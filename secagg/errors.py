@@ -69,7 +69,8 @@ class RemoteError(SecAggError):
         super().__init__(rule, detail)
 
     def __str__(self) -> str:
-        return f"{self.rule.value} is broken: {self.detail or self.rule.meaning} (from {self.peer or 'the server'})"
+        why = self.detail or f"it must hold that {self.rule.meaning}"
+        return f"{self.rule.value} is broken: {why} (from {self.peer or 'the server'})"
 
     def __reduce__(self) -> tuple[Callable[..., SecAggError], tuple[object, ...]]:
         return _rebuilt, (type(self), self.args, self.__dict__)

@@ -50,7 +50,7 @@ _OUR_FEATURES: Final = {
     "signed survivor set": "yes on the complete graph",
     "server that lies": "yes on the complete graph, no on a k-regular one",
     "drop-outs": "at any point",
-    "quantization": "in the client, L2 clip and rounding to the nearest step",
+    "quantization": "in the client, L2 clip and rounding to the nearest step; ring of 32 bits (whole_words)",
     "kept over rounds": "identities",
     "timed": "everything from offer to mean, encoding of messages included",
 }

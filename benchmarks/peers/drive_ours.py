@@ -78,7 +78,8 @@ class _Round:
     def __init__(self, task: Task, meter: Meter) -> None:
         self._task, self._meter = task, meter
         self._plan, self._policy = plan_of(task)
-        self._recipe = Recipe.like({"update": np.empty(task.length, dtype=np.float32)}, clip=CLIP, step=STEP)
+        example = {"update": np.empty(task.length, dtype=np.float32)}
+        self._recipe = Recipe.like(example, clip=CLIP, step=STEP, whole_words=True)  # 32 bits, not 29
         self._ring = self._recipe.ring(self._plan)
         self._names = [f"client-{number:04d}" for number in range(task.clients)]
         self._identities = [Identity.generate() for _ in self._names]

@@ -50,7 +50,7 @@ class DiscreteGaussian(Sampled):
     step: float | None = None
 
     def __post_init__(self) -> None:
-        fix = "encode with a finer step to raise it, a coarser one to lower it, or add Skellam noise, also where narrow"
+        fix = "it is in integer units of the step, not of the clip; a finer step raises it, or use Skellam"
         plain = number(self.sigma, name="sigma", least=LEAST_SIGMA, most=MOST_SIGMA, fix=fix)
         object.__setattr__(self, "sigma", plain)  # a frozen field takes no assignment
         object.__setattr__(self, "step", positive_step(self.step))

@@ -15,13 +15,13 @@ from typing import Final, NoReturn
 
 from dp import ParameterError, PrivacyError
 from protocols.budget import BudgetError
-from protocols.cli import budget, demo, doctor, plan
+from protocols.cli import budget, demo, doctor, ledger, plan
 from protocols.cli.words import EXIT_CODES, FAILED, INTERRUPTED, UNREAD, WRONG, MissingExtra
 from protocols.demo.task import SettingError
 from protocols.errors import ProtocolError
 from secagg import ConfigError, SecAggError
 
-_VERBS: Final = (demo.VERB, plan.VERB, budget.VERB, doctor.VERB)
+_VERBS: Final = (demo.VERB, plan.VERB, budget.VERB, ledger.VERB, doctor.VERB)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

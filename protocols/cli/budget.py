@@ -191,7 +191,8 @@ def _table(choice: Choice) -> Iterator[str]:
         ["against the published model", *(f"{choice.public(r).epsilon:.4g}" for r in at)],
     ]
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    yield f"Epsilon at delta {choice.delta:g}, by the accountants {server.accountant} and {public.accountant}:"
+    names = dict.fromkeys((server.accountant, public.accountant))
+    yield f"Epsilon at delta {choice.delta:g}, by the accountant{'s' * (len(names) > 1)} {' and '.join(names)}:"
     for row in (heads, *rows):
         cells = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
         yield "   ".join(["  " + row[0].ljust(widths[0]), *cells])

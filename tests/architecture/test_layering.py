@@ -133,6 +133,7 @@ CATCH_ALL: Final[Mapping[tuple[str, str], str]] = {
     ("secagg.pairwise.phase", "_answering"): "whatever went wrong, the secrets are wiped; it is raised again",
     ("secagg.round.client", "_mask_if_ready"): "the same, for the whole round; it is raised again",
     ("secagg.round.server", "recover"): "masks half removed are no sum, the round has failed; it is raised again",
+    ("protocols.driver", "_affording"): "what a client was charged for an input that never was is lifted",
     ("protocols.driver", "_leaving"): "the caller's training failed, the client leaves wiped; it is raised again",
 }
 """(module, function) -> why everything is caught there."""

@@ -522,7 +522,7 @@ def test_a_share_too_small_to_draw_is_refused() -> None:
 
 @pytest.mark.parametrize("sigma", [0.0, -1, 0.499999, 0.25, 50_000_001, math.nan, math.inf])
 def test_sigma_is_refused_with_the_number_that_would_do(sigma: float) -> None:
-    with pytest.raises(ParameterError, match=r"sigma=.* must be from 0\.5 to 50000000: encode with a finer step"):
+    with pytest.raises(ParameterError, match=r"sigma=.* must be from 0\.5 to 50000000: it is in integer units"):
         DiscreteGaussian(sigma=sigma)
 
 

@@ -508,6 +508,23 @@ def test_a_driven_client_over_budget_leaves_before_it_trains(color: str) -> None
         assert poor.anchor == before
 
 
+def test_a_driven_client_whose_training_fails_is_charged_nothing() -> None:
+    world = World()
+    table = Hands(world)
+    inbox = table.up_to_the_inbox()["c2"]
+    network = MemoryNetwork(NAMES)
+    network.server.send(client_id("c2"), inbox)
+
+    def fails(ring: object) -> NoReturn:
+        raise RuntimeError
+
+    with new_ledger() as ledger:
+        with pytest.raises(RuntimeError):
+            run_client(table.clients["c2"], network.client("c2"), fails, timeout=1.0, spending=world.spending(ledger))
+        assert table.clients["c2"].closed
+        assert states(ledger) == [State.RELEASED]
+
+
 class Hands:
     """A round whose messages are carried by hand."""
 

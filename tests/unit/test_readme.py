@@ -36,9 +36,7 @@ PYTHON = [
 
 
 @pytest.mark.parametrize(("path", "line", "text"), PYTHON)
-def test_python_block_runs(
-    path: Path, line: int, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_python_block_runs(path: Path, line: int, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tests").symlink_to(ROOT / "tests")
     monkeypatch.chdir(tmp_path)  # a page may read the tests' files, and write its own
     # optimize=0: the assertions of a page hold under -O as well. The newlines make a traceback name the page's line.
