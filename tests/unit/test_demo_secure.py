@@ -25,8 +25,8 @@ from protocols.demo.show import PlainScreen, Section, human_bytes, opening, repo
 from protocols.demo.supervised import SupervisedTask
 from protocols.demo.task import LocalUpdate, Model, SettingError
 from protocols.demo.training_plain import ScheduledRound, plain_mean, train
-from protocols.total import Total
 from protocols.simulate import LegReport, RoundReport
+from protocols.total import Total
 from protocols.training import PrivateRounds
 from secagg import Adversary, ConfigError, Leg, Ring, RoundAborted, cost
 
