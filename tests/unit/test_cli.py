@@ -276,7 +276,12 @@ def start(*typed: str) -> subprocess.Popen[str]:
     """Start the command line on pipes."""
     command = [sys.executable, "-m", "protocols.cli", *typed]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, env=BUFFERED)  # noqa: S603  # our own
+    # In the background of a script interrupts are ignored, and a child inherits that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, env=BUFFERED)  # noqa: S603  # our own
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_an_interrupt_is_quiet() -> None:

@@ -227,9 +227,11 @@ def test_a_reservation_that_stops_at_any_byte_is_none(tmp_path: Path, monkeypatc
         with crash_after(monkeypatch, count):
             store_at(tmp_path).reserve(SESSION, 5)
         try:
-            assert store_at(tmp_path).last_round(SESSION) == 4
+            found = store_at(tmp_path).last_round(SESSION)
         except StorageError:
             continue
+        # One byte short, the record is whole where that byte is zero, as the room it was to be written to is.
+        assert found == 4 or (found == 5 and count == len(before) - 1)
         store_at(tmp_path).reserve(SESSION, 6)
         assert store_at(tmp_path).last_round(SESSION) == 6
 

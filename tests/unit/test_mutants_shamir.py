@@ -1,0 +1,82 @@
+"""What changed secret sharing would get away with, if no other test looked."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from secagg import shamir
+from secagg.errors import ConfigError, MisuseError
+from secagg.field import PRIME
+from secagg.primitives.secret import Secret
+from secagg.shamir import LIMBS, MAX_THRESHOLD, Recovery
+
+
+def positions(count: int) -> Any:
+    return np.arange(1, count + 1, dtype=np.int64)
+
+
+def test_a_finding_is_frozen_named_and_has_no_room_for_more() -> None:
+    parameters = Recovery.__dataclass_params__  # type: ignore[attr-defined]  # a dataclass has them
+    assert parameters.frozen
+    assert all(field.kw_only for field in dataclasses.fields(Recovery))
+    assert "__dict__" not in dir(Recovery)
+
+
+def test_the_coefficients_are_overwritten_once_they_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+
+    def empty(shape: Any, dtype: Any = float) -> Any:
+        made.append(np.zeros(shape, dtype))
+        return made[-1]
+
+    drawn: list[bytes] = []
+
+    def entropy(count: int) -> bytes:
+        drawn.append(bytes(range(1, 5)) * (count // 4))
+        return drawn[-1]
+
+    monkeypatch.setattr(shamir.np, "empty", empty)  # type: ignore[attr-defined]  # the numpy it computes with
+    shamir.split([Secret(b"s" * 32)], threshold=3, xs=positions(4), entropy=entropy)
+    (polynomials,) = [array for array in made if array.shape == (3, LIMBS)]
+    assert drawn
+    assert not polynomials.any()
+
+
+def test_a_generator_is_asked_64_times_and_then_given_up() -> None:
+    asked: list[int] = []
+
+    def stuck(count: int) -> bytes:
+        asked.append(count)
+        return b"\xff" * count
+
+    with pytest.raises(MisuseError, match="64 draws in a row"):
+        shamir.split([Secret(bytes(32))], threshold=2, xs=positions(2), entropy=stuck)
+    assert asked == [4 * LIMBS] * 64
+
+
+def test_a_generator_that_gives_too_little_is_told_how_much_was_asked_for() -> None:
+    with pytest.raises(MisuseError, match=f"returned 3 bytes where {4 * LIMBS} were asked for"):
+        shamir.split([Secret(bytes(32))], threshold=2, xs=positions(2), entropy=lambda count: bytes(3))
+
+
+def test_the_largest_threshold_lacks_shares_and_is_not_out_of_range() -> None:
+    values = np.zeros((3, LIMBS), dtype=np.int64)
+
+    def verify(secret: Secret) -> bool:
+        return True
+
+    with pytest.raises(MisuseError, match="3 shares cannot recover"):
+        shamir.recover_verified(values, positions(3), threshold=MAX_THRESHOLD, verify=verify)
+    with pytest.raises(ConfigError, match="threshold=2049"):
+        shamir.recover_verified(values, positions(3), threshold=MAX_THRESHOLD + 1, verify=verify)
+
+
+def test_refusals_name_the_last_element_of_the_field() -> None:
+    with pytest.raises(ConfigError, match=f"from 1 to {PRIME - 1}"):
+        shamir.recover_many(np.zeros((1, 1, LIMBS), dtype=np.int64), np.array([PRIME], dtype=np.int64))
+    with pytest.raises(MisuseError, match=f"from 0 to {PRIME - 1}"):
+        shamir.encode_shares(np.full(LIMBS, PRIME, dtype=np.int64))
