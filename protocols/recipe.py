@@ -19,25 +19,24 @@ import numbers
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dp.adaptive import QuantileClip
-from dp.budgeting import DEFAULT_RESOLUTION
 from dp.clipping import group_factors
 from dp.errors import ParameterError, UpdateError
 from dp.events import Event, Repeated
 from dp.law import IntegerNoise
 from dp.ledger import Charge
-from dp.noise import DiscreteGaussian, Skellam
 from dp.overflow import DEFAULT_PROBABILITY
 from protocols.clips import Clip, Groups, as_float, bound_of, check_groups, groups_of, positive
 from protocols.errors import RecipeError
 from protocols.inputs import NoisedWords, RecipeInput
 from protocols.noised import DEFAULT_PART, Noising, rotation_seed
-from protocols.total import METRIC, WEIGHT, WITHIN, Total
+from protocols.total import METRIC, WEIGHT, WITHIN, AggregateLike, Total
+from protocols.units import check_step, metric_bounds, scalar_doors, step_of, whole_words
 from secagg.config import instructions_digest
 from secagg.errors import InputError
 from secagg.fixedpoint import FixedPoint
@@ -47,47 +46,6 @@ from secagg.primitives import kdf, labels
 from secagg.ring import Ring
 from secagg.slot import SlotKind
 from secagg.types import Adversary
-
-DEFAULT_STEP: Final = 2.0**-19
-"""Default step as a share of clip: integers reach 2^19, and 2 * n * 2^19 + 1 <= 2^32 holds up to n = 4095 clients,
-so an input of up to that many clients is made of 32-bit words."""
-
-MAX_LEVELS: Final = 1 << 40
-"""Largest clip / step. Float64 leaves 13 bits below it, which is what `Total.step` counts on."""
-
-
-class AggregateLike(Protocol):
-    """What a recipe reads of an aggregate; `secagg.Aggregate` has it."""
-
-    @property
-    def values(self) -> npt.NDArray[np.int64]:
-        """The centered sum of the survivors' inputs."""
-        ...
-
-    @property
-    def invited(self) -> tuple[str, ...]:
-        """Listed in the config."""
-        ...
-
-    @property
-    def joined(self) -> tuple[str, ...]:
-        """Whose advert is in the roster."""
-        ...
-
-    @property
-    def survivors(self) -> tuple[str, ...]:
-        """Whose input counts."""
-        ...
-
-    @property
-    def dropped(self) -> tuple[str, ...]:
-        """Joined, but no survivor."""
-        ...
-
-    @property
-    def instructions_digest(self) -> bytes:
-        """What the clients executed; a noised sum is rotated back by it."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,12 +78,12 @@ class Recipe:
         doors = {slot.fixed for slot in self.layout.tensors}
         if len(doors) != 1 or next(iter(doors)).bound != self.clip:
             raise RecipeError(f"every tensor of the layout must have one step and the bound clip={self.clip!r}")
-        _check_step(self.step, self.clip)
+        check_step(self.step, self.clip)
         if self.weight is not None:
             positive("weight", self.weight)
         if list(self.metrics) != sorted(self.metrics):
             raise RecipeError("metrics must be in order of name: use Recipe.like")
-        expected = _scalar_doors(next(iter(doors)).limit, self.weight, self.metrics, adapts=self.adaptive is not None)
+        expected = scalar_doors(next(iter(doors)).limit, self.weight, self.metrics, adapts=self.adaptive is not None)
         if {slot.name: slot.fixed for slot in self.layout.scalars} != expected:
             raise RecipeError("the layout's scalars are not those of weight and metrics: use Recipe.like")
         self._check_noising()
@@ -177,11 +135,11 @@ class Recipe:
         adaptive = clip if isinstance(clip, QuantileClip) else None
         groups = groups_of(tensors, clip)
         bound = bound_of(groups)
-        step = _step(bound, step, noise)
-        _check_step(step, bound)
+        step = step_of(bound, step, noise)
+        check_step(step, bound)
         weight = None if weight is None else positive("weight", weight)
-        bounds = _metric_bounds(metrics or {})
-        doors = _scalar_doors(FixedPoint(bound=bound, step=step).limit, weight, bounds, adapts=adaptive is not None)
+        bounds = metric_bounds(metrics or {})
+        doors = scalar_doors(FixedPoint(bound=bound, step=step).limit, weight, bounds, adapts=adaptive is not None)
         layout = Layout.like(tensors, bound=bound, step=step, scalars=doors)
         noising = None
         if noise is not None:
@@ -253,7 +211,7 @@ class Recipe:
             bits = self.layout.ring_for(plan.clients).bits if self.noising is None else self.noising.bits(plan.clients)
         except ParameterError as error:
             raise RecipeError(str(error)) from error
-        return Ring(_whole(bits) if self.whole_words else bits)
+        return Ring(whole_words(bits) if self.whole_words else bits)
 
     def charge(self, plan: Plan, *, survivors: int | None = None) -> Charge:
         """Return what a round costs, for a `dp.Ledger`: at the plan's fewest survivors, or at those there were.
@@ -298,7 +256,7 @@ class Recipe:
         moved = self.adaptive.next(total.within)
         step = self.step * (moved.clip / self.clip)
         tensors = tuple(replace(slot, fixed=FixedPoint(bound=moved.clip, step=step)) for slot in self.layout.tensors)
-        doors = _scalar_doors(tensors[0].fixed.limit, self.weight, self.metrics, adapts=True)
+        doors = scalar_doors(tensors[0].fixed.limit, self.weight, self.metrics, adapts=True)
         scalars = tuple(replace(slot, fixed=doors[slot.name]) for slot in self.layout.scalars)
         return replace(
             self,
@@ -482,49 +440,6 @@ class Recipe:
             missing, unknown = sorted(names - given.keys()), sorted(map(str, given.keys() - names))
             raise InputError(f"metrics differ from the recipe: missing {missing}, unknown {unknown}")
         return given
-
-
-def _check_step(step: float, clip: float) -> None:
-    if not step <= clip <= step * MAX_LEVELS:
-        raise RecipeError(f"step={step!r} must be from clip * 2**-40 = {clip / MAX_LEVELS!r} to clip={clip!r}")
-
-
-def _metric_bounds(metrics: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
-    for name in metrics:
-        if not isinstance(name, str):
-            raise RecipeError(f"metrics has the name {name!r:.80}: names are str")
-    return tuple((name, positive(f"metrics[{name!r:.80}]", metrics[name])) for name in sorted(metrics))
-
-
-def _scalar_doors(
-    levels: int, weight: float | None, metrics: tuple[tuple[str, float], ...], *, adapts: bool
-) -> dict[str, FixedPoint]:
-    """Return the scalar slots: the weight as a share of the largest, each metric in its own unit, the clip's bit."""
-    doors = {METRIC + name: FixedPoint(bound=bound, step=bound / levels) for name, bound in metrics}
-    if weight is not None:
-        doors[WEIGHT] = FixedPoint(bound=1.0, step=1.0 / levels)
-    if adapts:
-        doors[WITHIN] = FixedPoint(bound=1.0, step=1.0 / levels)
-    return doors
-
-
-def _step(clip: float, step: float | None, noise: IntegerNoise | None) -> float:
-    """Return the step of the tensors: the one asked for, that of the noise, or a default."""
-    given = None if step is None else positive("step", step)
-    if noise is None:
-        return clip * DEFAULT_STEP if given is None else given
-    if not isinstance(noise, Skellam | DiscreteGaussian):
-        raise RecipeError(f"noise is of type {type(noise).__name__}: give dp.Skellam or dp.DiscreteGaussian")
-    if noise.step is not None and given not in (None, noise.step):
-        raise RecipeError(f"step={given!r} is not the noise's, {noise.step!r}: leave it out")
-    if given is None:
-        return clip / DEFAULT_RESOLUTION if noise.step is None else noise.step
-    return given
-
-
-def _whole(bits: int) -> int:
-    """The bits of the machine's words that hold so many."""
-    return 32 if bits <= 32 else 64
 
 
 def _held(share: float) -> float:

@@ -27,6 +27,40 @@ WITHIN: Final = "within the clip"
 _FLOAT_SLACK: Final = 1.0 + 2.0**-9
 
 
+class AggregateLike(Protocol):
+    """What a recipe reads of an aggregate; `secagg.Aggregate` has it."""
+
+    @property
+    def values(self) -> npt.NDArray[np.int64]:
+        """The centered sum of the survivors' inputs."""
+        ...
+
+    @property
+    def invited(self) -> tuple[str, ...]:
+        """Listed in the config."""
+        ...
+
+    @property
+    def joined(self) -> tuple[str, ...]:
+        """Whose advert is in the roster."""
+        ...
+
+    @property
+    def survivors(self) -> tuple[str, ...]:
+        """Whose input counts."""
+        ...
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """Joined, but no survivor."""
+        ...
+
+    @property
+    def instructions_digest(self) -> bytes:
+        """What the clients executed; a noised sum is rotated back by it."""
+        ...
+
+
 class Summed(Protocol):
     """What a total reads of its recipe; `protocols.Recipe` has it."""
 

@@ -49,6 +49,7 @@ LAYERS: Final[Mapping[str, tuple[str, ...]]] = {
         "protocols.noised",
         "protocols.inputs",
         "protocols.total",
+        "protocols.units",
         "protocols.recipe",
         "protocols.spending",
         "protocols.budget",
