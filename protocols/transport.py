@@ -1,8 +1,9 @@
 """What a driver needs of a network, and one that lives in memory.
 
 A transport carries whole messages between named clients and the server. It may lose, repeat, reorder and delay them:
-the round survives that as drop-out. It should authenticate and encrypt its connections (TLS with client certificates,
-say): the round protects its contents from the server itself, not from traffic analysis on the way.
+the round survives that as drop-out. One end serves one round: a message of an earlier round that arrives in a later one
+makes the client leave it. Connections should be authenticated and encrypted (TLS with client certificates, say): the
+round protects its contents from the server itself, not from traffic analysis on the way.
 
 Four protocols, by side and by color of function; `MemoryNetwork` and `AsyncMemoryNetwork` implement them for tests,
 demonstrations and threads.

@@ -115,7 +115,7 @@ def test_the_harm_is_seen_and_not_only_the_broken_rule(name: str, harm: str, mon
 
 @pytest.mark.parametrize("path", REPRODUCTIONS, ids=lambda path: path.stem)
 def test_a_kept_reproduction_breaks_the_mutant_and_not_the_product(path: Path) -> None:
-    """One without a mutant was a fault of the product; it must not come back."""
+    """One without a mutant was a fault of the product, or of a verdict on it; it must not come back."""
     kept = load(path)
     choices, mutant = kept["choices"], MUTANTS.get(str(kept["mutant"]))
     assert isinstance(choices, list)
