@@ -25,6 +25,7 @@ from secagg import (
     Event,
     Failed,
     Finished,
+    Leg,
     MisuseError,
     NeedInput,
     Ring,
@@ -96,7 +97,8 @@ def run_client(
         make_input: called once with the round's ring, when the input is needed: train there, and return
             `recipe.encode(update, ..., ring=ring)`, under noise with `instructions=` as this round was made with.
         timeout: seconds of silence after which the client leaves.
-        spending: this client's own privacy ledger and the recipe; the round is charged before make_input is called.
+        spending: this client's own privacy ledger and the recipe; the round is charged before make_input is called, or
+            before an input leaves that was provided already.
 
     Raises:
         RemoteError: the server broke a rule; the round is closed and wiped.
@@ -104,6 +106,7 @@ def run_client(
         dp.BudgetExceeded: the ledger has no room for the round; the client left it.
         dp.LedgerError: the ledger cannot be used; the client left, or has done its part.
     """
+    charged = False
     while True:
         data = transport.receive(timeout)
         if data is None:
@@ -111,8 +114,13 @@ def run_client(
             raise DeadlinePassed(f"no message of the server within {timeout} s; the client left the round")
         events = _checked(round_.receive(data))
         if (needed := _needed(events)) is not None:
+            charged = True
             with _leaving(round_), _affording(round_, spending):
                 events = _checked(round_.provide(make_input(needed.ring)))
+        elif spending is not None and not charged and round_.leg >= Leg.MASK:
+            charged = True  # the input was there before it was asked for; it is still here
+            with _leaving(round_):
+                spending.reserve(round_.config, resumed=round_.resumed)
         with contextlib.closing(_sends(events)) as sends:
             for send in sends:
                 transport.send(bytes(send.data))
@@ -169,6 +177,7 @@ async def arun_client(
     Raises:
         as `run_client`.
     """
+    charged = False
     while True:
         deadline = asyncio.timeout(timeout)
         try:
@@ -181,8 +190,13 @@ async def arun_client(
             raise DeadlinePassed(f"no message of the server within {timeout} s; the client left the round") from error
         events = _checked(round_.receive(data))
         if (needed := _needed(events)) is not None:
+            charged = True
             with _leaving(round_), _affording(round_, spending):
                 events = _checked(round_.provide(await make_input(needed.ring)))
+        elif spending is not None and not charged and round_.leg >= Leg.MASK:
+            charged = True  # the input was there before it was asked for; it is still here
+            with _leaving(round_):
+                spending.reserve(round_.config, resumed=round_.resumed)
         with contextlib.closing(_sends(events)) as sends:
             for send in sends:
                 await transport.send(bytes(send.data))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Final, NoReturn
+from typing import Any, ClassVar, Final, NoReturn
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from dp import Against, Budget, BudgetExceeded, Ledger, LedgerError, MemoryStora
 from dp.errors import DuplicateRelease
 from dp.events import SkellamSum
 from dp.ledger import State
-from protocols import PrivateRounds, Recipe, RecipeError, drop
+from protocols import DeadlinePassed, PrivateRounds, Recipe, RecipeError, drop
 from protocols.driver import arun_client, arun_server, run_client, run_server
 from protocols.simulate import Party, play_round
 from protocols.spending import Spending, round_name, settle_aborted
@@ -506,6 +507,53 @@ def test_a_driven_client_over_budget_leaves_before_it_trains(color: str) -> None
         assert client.closed
         assert world.looked_at == []
         assert poor.anchor == before
+
+
+@pytest.mark.parametrize("color", ["threads", "tasks"])
+def test_an_input_that_was_there_before_it_was_asked_for_is_charged_before_it_leaves(color: str) -> None:
+    world = World()
+
+    def driven(ledger: Ledger) -> int:
+        """Drive a client that holds its input already to its inbox; how many messages leave."""
+        table = Hands(world)
+        inbox = table.up_to_the_inbox()["c2"]
+        client = table.clients["c2"]
+        client.provide(world.source("c2")(client.config.ring))
+        sent: list[bytes] = []
+        with contextlib.suppress(DeadlinePassed):
+            if color == "threads":
+                network = MemoryNetwork(NAMES)
+                network.server.send(client_id("c2"), inbox)
+                try:
+                    run_client(client, network.client("c2"), NEVER, timeout=0.01, spending=world.spending(ledger))
+                finally:
+                    while (message := network.server.receive(0.001)) is not None:
+                        sent.append(message[1])
+            else:
+
+                class End:
+                    inboxes: ClassVar[list[bytes]] = [inbox]
+
+                    async def receive(self) -> bytes:
+                        return self.inboxes.pop() if self.inboxes else await asyncio.sleep(10, b"")
+
+                    async def send(self, data: bytes) -> None:
+                        sent.append(data)
+
+                asyncio.run(arun_client(client, End(), NEVER, timeout=0.01, spending=world.spending(ledger)))
+        return len(sent)
+
+    with new_ledger() as ledger:
+        assert driven(ledger) == 1
+        assert states(ledger) == [State.RESERVED]
+    left = -1
+    with full_ledger() as poor, pytest.raises(BudgetExceeded):
+        left = driven(poor)
+    assert left == -1
+
+
+def NEVER(ring: object) -> NoReturn:  # noqa: N802  # a constant that is called
+    raise AssertionError
 
 
 def test_a_driven_client_whose_training_fails_is_charged_nothing() -> None:
