@@ -150,10 +150,16 @@ class Ring:
                 words do not fit acc.
         """
         self._require_words(acc, writable=True)
-        length = len(_octets(data)) * 8 // self.bits
+        raw = _octets(data)
+        length = len(raw) * 8 // self.bits
         if not 0 <= start <= len(acc) - length:
             raise MisuseError(f"{length} words from start={start} do not fit an accumulator of {len(acc)}")
-        for first, block in self._blocks(self._require_octets(data, length), length):
+        raw = self._require_octets(data, length)
+        if self.bits == 8 * self.word_bytes:  # whole words are added where they lie, aligned or not
+            part = acc[start : start + length]
+            np.add(part, raw.view(f"<u{self.word_bytes}"), out=part)
+            return
+        for first, block in self._blocks(raw, length):
             part = acc[start + first : start + first + len(block)]
             np.add(part, block, out=part)
 

@@ -117,22 +117,32 @@ class _Round:
         if number < self._task.dropped and leg >= Leg.MASK:
             return
         self._meter.receive(number, len(data))
-        with self._meter.on(number):
-            client = self._client(number)
-            events = client.receive(data)
+        with self._meter.on(number):  # to the end of the call: giving its memory back is the client's work as well
+            answers = self._answers(number, data)
+        while answers:
+            self._meter.send(number, len(answers[0]))
+            server.receive(self._names[number], answers[0])
+            with self._meter.on(None):
+                del answers[0]
+
+    def _answers(self, number: int, data: bytes) -> list[bytes]:
+        """What a client says to a message, as the transport has it; the transport's copies are charged to nobody."""
+        client = self._client(number)
+        events = client.receive(data)
         if any(isinstance(event, NeedInput) for event in events):
             with self._meter.on(None):
                 update = {"update": self._task.vector(number)}
                 with self._meter.peak.of_client(), self._meter.on(number):
                     events = client.provide(self._recipe.encode(update, ring=self._ring))
+                del update
+        answers: list[bytes] = []
         for event in events:
             if isinstance(event, Failed):
                 raise event.error
             if isinstance(event, Send):
                 with self._meter.on(None):
-                    answer = bytes(event.data)  # the transport's copy
-                self._meter.send(number, len(answer))
-                server.receive(self._names[number], answer)
+                    answers.append(bytes(event.data))
+        return answers
 
     def _client(self, number: int) -> ClientRound:
         if number not in self._clients:
