@@ -145,6 +145,17 @@ def test_packed_words_add_to_their_place(bits: int) -> None:
     assert acc.tolist() == [value % 256**ring.word_bytes for value in expected]
 
 
+@every_width
+def test_packed_words_add_from_wherever_they_lie(bits: int) -> None:
+    """Behind a message's header they are on no word's boundary."""
+    ring, words = Ring(bits), sample(bits, 40)
+    for before in range(9):
+        acc = np.zeros(40, dtype=ring.word)
+        message = bytes(before) + ring.pack(as_words(ring, words))
+        ring.add_packed(acc, memoryview(message)[before:])
+        assert acc.tolist() == words
+
+
 @some_widths
 def test_packed_words_of_another_size_are_refused(bits: int) -> None:
     ring = Ring(bits)
@@ -212,7 +223,7 @@ def test_every_operation_refuses_other_arrays(bits: int) -> None:
         ring.add_packed(frozen, b"")
 
 
-@pytest.mark.parametrize("bits", [16, 27, 40])
+@pytest.mark.parametrize("bits", [16, 27, 32, 40, 64])
 def test_memory_beyond_the_result_does_not_grow_with_the_vector(bits: int) -> None:
     ring = Ring(bits)
 
