@@ -40,7 +40,7 @@ def test_the_coefficients_are_overwritten_once_they_are_used(monkeypatch: pytest
         return drawn[-1]
 
     monkeypatch.setattr(shamir.np, "empty", empty)  # type: ignore[attr-defined]  # the numpy it computes with
-    shamir.split([Secret(b"s" * 32)], threshold=3, xs=positions(4), entropy=entropy)
+    shamir.split([Secret(b"s" * 16)], threshold=3, xs=positions(4), entropy=entropy)
     (polynomials,) = [array for array in made if array.shape == (3, LIMBS)]
     assert drawn
     assert not polynomials.any()
@@ -54,13 +54,13 @@ def test_a_generator_is_asked_64_times_and_then_given_up() -> None:
         return b"\xff" * count
 
     with pytest.raises(MisuseError, match="64 draws in a row"):
-        shamir.split([Secret(bytes(32))], threshold=2, xs=positions(2), entropy=stuck)
+        shamir.split([Secret(bytes(16))], threshold=2, xs=positions(2), entropy=stuck)
     assert asked == [4 * LIMBS] * 64
 
 
 def test_a_generator_that_gives_too_little_is_told_how_much_was_asked_for() -> None:
     with pytest.raises(MisuseError, match=f"returned 3 bytes where {4 * LIMBS} were asked for"):
-        shamir.split([Secret(bytes(32))], threshold=2, xs=positions(2), entropy=lambda count: bytes(3))
+        shamir.split([Secret(bytes(16))], threshold=2, xs=positions(2), entropy=lambda count: bytes(3))
 
 
 def test_the_largest_threshold_lacks_shares_and_is_not_out_of_range() -> None:
