@@ -13,6 +13,7 @@ from secagg.errors import ConfigError, MisuseError
 from secagg.field import PRIME
 from secagg.primitives.secret import Secret
 from secagg.shamir import LIMBS, MAX_THRESHOLD, Recovery
+from tests.support.whitebox import is_wiped
 
 
 def positions(count: int) -> Any:
@@ -80,3 +81,17 @@ def test_refusals_name_the_last_element_of_the_field() -> None:
         shamir.recover_many(np.zeros((1, 1, LIMBS), dtype=np.int64), np.array([PRIME], dtype=np.int64))
     with pytest.raises(MisuseError, match=f"from 0 to {PRIME - 1}"):
         shamir.encode_shares(np.full(LIMBS, PRIME, dtype=np.int64))
+
+
+def test_of_two_secrets_the_one_that_fewer_shares_agree_on_is_overwritten() -> None:
+    fewer, more = Secret(b"f" * 16), Secret(b"m" * 16)
+    attempts = [shamir._Attempt(secret, np.arange(7) < count) for secret, count in ((fewer, 3), (more, 5))]
+    assert shamir._judge(positions(7), 3, iter(attempts)).secret is more
+    assert is_wiped(fewer)
+    assert not is_wiped(more)
+
+
+def test_bad_holders_are_named_in_ascending_order() -> None:
+    xs = np.array([9, 4, 7, 2, 5], dtype=np.int64)
+    attempt = shamir._Attempt(Secret(bytes(16)), np.array([False, True, False, True, False]))
+    assert shamir._judge(xs, 2, iter([attempt])).bad_holders == (5, 7, 9)

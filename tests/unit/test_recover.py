@@ -427,6 +427,14 @@ def test_reports_by_more_clients_than_can_lie_prove_a_dealers_fault() -> None:
     assert Reports({}, 2).disputed == ()
 
 
+def test_disputes_and_names_stand_in_the_order_of_positions() -> None:
+    reports = Reports({9: frozenset({8, 1}), 2: frozenset({16, 3})}, 1)
+    assert reports.disputed == ((2, 3), (2, 16), (9, 1), (9, 8))
+    table, _ = unmasking()
+    recovery = prepared(table)
+    assert recovery._names(frozenset({8, 1})) == (table.names[1], table.names[8])
+
+
 def test_a_secret_short_of_shares_names_what_the_reports_prove() -> None:
     table, revealed = unmasking()
     recovery = prepared(table)
