@@ -32,7 +32,7 @@ MIN_ACTIVE_CLIENTS: Final = 3
 MIN_SECURITY_BITS: Final = 40
 MIN_CORRECTNESS_BITS: Final = 30
 MAX_BITS: Final = 128
-"""Keys and tags of suite 1 have 128 bits; odds below 2^-128 would promise more than they do."""
+"""Seeds, keys and tags of suite 2 have 128 bits; odds below 2^-128 would promise more than they do."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

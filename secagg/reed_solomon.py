@@ -3,7 +3,7 @@
 Promise: the sets yielded here are suggestions that the caller checks against a commitment; nothing is decided here.
 
 Shamir's shares are a codeword of a generalized Reed-Solomon code (McEliece & Sarwate, Communications of the ACM 24(9),
-1981), and the 13 limbs of a secret are 13 codewords whose errors sit at the same holders: an interleaved code. With R
+1981), and the 7 limbs of a secret are 7 codewords whose errors sit at the same holders: an interleaved code. With R
 holders and threshold t there are N = R - t syndromes a limb,
 
     S_k = sum_i v_i x_i**k y_i,   v_i = 1 / prod_{j != i} (x_i - x_j),   k = 0 .. N-1,
@@ -16,8 +16,8 @@ with degree at most D, in the rows k < N - D:
   them are independent, and each point errs in some limb, so every solution vanishes on all of E. The solution of
   least degree is L itself. This is unique decoding and cannot be misled.
 * errors that are independent in r limbs: the same holds up to |E| <= rN / (r + 1) with D = that bound, except for
-  coincidences of probability about 1/p (Bleichenbacher, Kiayias & Yung, ICALP 2003, for random errors). With the 13
-  limbs of a share that is 13/14 of the spare shares: all but one of them, up to 14.
+  coincidences of probability about 1/p (Bleichenbacher, Kiayias & Yung, ICALP 2003, for random errors). With the 7
+  limbs of a share that is 7/8 of the spare shares: all but one of them, up to 8.
 
 Imports numpy and `field`.
 """

@@ -77,6 +77,6 @@ class Rule(enum.StrEnum):
 
     # Leg 4, unmask.
     SHARES_HOLDERS = "shares-holders", "a client reveals one share for each client of its inbox, in order"
-    SHARE_RANGE = "share-range", "a share is thirteen field elements below the prime, padding bits zero"
+    SHARE_RANGE = "share-range", "a share is seven field elements below the prime, padding bits zero"
     SHARE_CONSISTENT = "share-consistent", "a share lies on the polynomial its dealer's other holders agree on"
     SECRET_MATCHES = "secret-matches", "a recovered secret opens its dealer's commitment or public key"

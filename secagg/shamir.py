@@ -1,14 +1,14 @@
-"""Shamir's secret sharing for 32-byte secrets: split, recover many at once, and recover past lying holders.
+"""Shamir's secret sharing for 16-byte seeds: split, recover many at once, and recover past lying holders.
 
 Promise: any t shares give the secret, fewer say nothing about it, and no recovered value is returned as a secret
 unless it is one exactly; with a check supplied, not unless it passes.
 
-A secret is 13 limbs of 20 bits, little-endian, the top 4 bits of the last one zero. Each limb is the value at zero of
-its own polynomial of degree t - 1 over the field of `field.PRIME` elements, and the holder at position i gets the 13
-values at x = i + 1 (Shamir, Communications of the ACM 22(11), 1979). A share is those 13 elements of 21 bits,
-little-endian, in 35 bytes with zero padding.
+A secret is 7 limbs of 20 bits, little-endian, the top 12 bits of the last one zero. Each limb is the value at zero of
+its own polynomial of degree t - 1 over the field of `field.PRIME` elements, and the holder at position i gets the 7
+values at x = i + 1 (Shamir, Communications of the ACM 22(11), 1979). A share is those 7 elements of 21 bits,
+little-endian, in 19 bytes with zero padding.
 
-Imports numpy, the errors, the types, `field`, `packing`, `reed_solomon` and the primitive `secret`.
+Imports numpy, the errors, the types, `field`, `packing`, `reed_solomon` and the primitives `secret` and `suite`.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from secagg.errors import ConfigError, MisuseError
 from secagg.field import ELEMENT_BITS, MAX_TERMS, PRIME, Integers
 from secagg.packing import pack_rows, unpack_rows
 from secagg.primitives.secret import Secret
+from secagg.primitives.suite import SEED_SIZE
 from secagg.types import Entropy
 
-SECRET_SIZE: Final = 32
-LIMBS: Final = 13
+SECRET_SIZE: Final = SEED_SIZE
+LIMBS: Final = 7
 LIMB_BITS: Final = 20
-SHARE_SIZE: Final = 35
+SHARE_SIZE: Final = 19
 MIN_THRESHOLD: Final = 2
 MAX_THRESHOLD: Final = MAX_TERMS
 """A larger threshold would not keep the products exact; so a recovery takes at most this many shares, too."""
@@ -140,7 +141,7 @@ def recover_many(values: Integers, xs: Integers) -> tuple[Secret | None, ...]:
         xs: the holders' x coordinates, shape (holders,).
 
     Returns:
-        One secret each, or None where the value at zero is not 32 bytes, as happens when a share is wrong.
+        One secret each, or None where the value at zero is not 16 bytes, as happens when a share is wrong.
 
     Raises:
         ConfigError: a coordinate is out of range or there twice.
@@ -170,7 +171,7 @@ def recover_verified(
 
     Tried in turn, until a secret passes `verify`: the t least distrusted shares; the shares left by Reed-Solomon
     decoding, which never fails for up to half of the spare shares wrong and, short of a coincidence of probability
-    about 1/p, corrects 13/14 of them when the lies are random; every subset, where there are at most
+    about 1/p, corrects 7/8 of them when the lies are random; every subset, where there are at most
     `reed_solomon.SEARCH_LIMIT`, which corrects all spare shares. The first polynomial off more than half of the
     spare shares is held back for one that more shares agree on.
 
@@ -299,7 +300,7 @@ def _limbs(secrets: Sequence[Secret]) -> Integers:
 
 
 def _are_secrets(limbs: Integers) -> reed_solomon.Mask:
-    """Which rows of limbs are 32 bytes: every limb below 2**20, and the last one below 2**16."""
+    """Which rows of limbs are 16 bytes: every limb below 2**20, and the last one below 2**8."""
     return (limbs < 1 << LIMB_BITS).all(axis=1) & (limbs[:, -1] < 1 << _LAST_LIMB_BITS)
 
 

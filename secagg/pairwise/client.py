@@ -78,7 +78,7 @@ class Held:
         return tuple(sorted(self._shares))
 
     def reveal(self, survivors: frozenset[int]) -> bytes:
-        """Return one share a dealer, ascending: a survivor's seed share or a dropped client's mask-key share."""
+        """Return one share a dealer, ascending: of a survivor's self-mask seed or a dropped client's mask-key seed."""
         chosen = (self._shares[dealer][dealer in survivors] for dealer in self.positions)
         return b"".join(share.reveal() for share in chosen)
 
@@ -397,10 +397,10 @@ class AwaitingUnmask(Phase):
 def _deal(
     seat: Seat, joined: Joined, secrets: keys.RoundSecrets, receivers: tuple[int, ...]
 ) -> dict[int, tuple[Secret, Secret]]:
-    """Share mask key and self-mask seed among the receivers and this client itself; x is position + 1."""
+    """Share mask-key seed and self-mask seed among the receivers and this client itself; x is position + 1."""
     holders = sorted((*receivers, seat.position))
     dealt = shamir.split(
-        [secrets.mask_private, secrets.self_mask_seed],
+        [secrets.mask_key_seed, secrets.self_mask_seed],
         threshold=seat.config.plan.threshold,
         xs=np.asarray(holders, dtype=np.int64) + 1,
         entropy=keys.coefficient_entropy(secrets.root, config_digest=seat.config.digest, roster_digest=joined.digest),

@@ -17,7 +17,7 @@ from secagg.primitives.aead import BOX_KEY_SIZE
 from secagg.primitives.kdf import derive, digest
 from secagg.primitives.prg import STREAM_KEY_SIZE, open_stream
 from secagg.primitives.secret import Secret
-from secagg.primitives.suite import ROUND_SECRET_SIZE
+from secagg.primitives.suite import PRIVATE_KEY_SIZE, SEED_SIZE
 from secagg.types import Entropy
 
 
@@ -31,13 +31,14 @@ class RoundSecrets:
     """What one client derives from its round secret before it knows anyone else."""
 
     root: Secret
+    mask_key_seed: Secret
     mask_private: Secret
     box_private: Secret
     self_mask_seed: Secret
 
     def wipe(self) -> None:
-        """Overwrite all four."""
-        for secret in (self.root, self.mask_private, self.box_private, self.self_mask_seed):
+        """Overwrite all five."""
+        for secret in (self.root, self.mask_key_seed, self.mask_private, self.box_private, self.self_mask_seed):
             secret.wipe()
 
 
@@ -50,27 +51,41 @@ class Endpoint:
 
 
 def round_secrets(root: Secret, *, config_digest: bytes, position: int) -> RoundSecrets:
-    """Derive a client's two X25519 private keys and its self-mask seed from its round secret."""
+    """Derive a client's two seeds and its two X25519 private keys from its round secret."""
+    mask_key_seed = _branch(root, labels.MASK_KEY_SEED, config_digest, position, length=SEED_SIZE)
     return RoundSecrets(
         root=root,
-        mask_private=_branch(root, labels.MASK_KEY, config_digest, position),
+        mask_key_seed=mask_key_seed,
+        mask_private=mask_private(mask_key_seed, config_digest=config_digest, position=position),
         box_private=box_private(root, config_digest=config_digest, position=position),
-        self_mask_seed=_branch(root, labels.SELF_MASK_SEED, config_digest, position),
+        self_mask_seed=_branch(root, labels.SELF_MASK_SEED, config_digest, position, length=SEED_SIZE),
     )
+
+
+def mask_private(seed: Secret, *, config_digest: bytes, position: int) -> Secret:
+    """Derive the X25519 private key of a client's pairwise masks from its mask-key seed.
+
+    The seed is what is shared, so whoever rebuilds it has the key. Config digest and position are in the derivation
+    once more: a guess of a seed tests one client of one round.
+    """
+    return _branch(seed, labels.MASK_KEY, config_digest, position, length=PRIVATE_KEY_SIZE)
 
 
 def box_private(root: Secret, *, config_digest: bytes, position: int) -> Secret:
     """Derive the X25519 private key of a client's boxes and of its channel from its round secret."""
-    return _branch(root, labels.BOX_KEY, config_digest, position)
+    return _branch(root, labels.BOX_KEY, config_digest, position, length=PRIVATE_KEY_SIZE)
 
 
-def _branch(root: Secret, label: bytes, config_digest: bytes, position: int) -> Secret:
+def _branch(parent: Secret, label: bytes, config_digest: bytes, position: int, *, length: int) -> Secret:
     context = position_bytes(position)
-    return derive(root, salt=config_digest, label=label, context=context, length=ROUND_SECRET_SIZE)
+    return derive(parent, salt=config_digest, label=label, context=context, length=length)
 
 
 def seed_commitment(seed: Secret, *, config_digest: bytes, position: int) -> bytes:
-    """Commit to a self-mask seed: 256 uniform bits under SHA-256 need no further blinding."""
+    """Commit to a self-mask seed: 128 uniform bits under SHA-256 need no further blinding.
+
+    The commitment is bound to config digest and position, so guesses at the seeds of many clients share no work.
+    """
     return digest(labels.SEED_COMMITMENT, config_digest, position_bytes(position), seed.reveal())
 
 

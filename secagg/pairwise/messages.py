@@ -34,9 +34,9 @@ from secagg.wire import (
 )
 
 # The labelled secrets inside a share box, in the order they stand there. A later version adds a label, not a message.
-MASK_KEY_SHARE: Final = 1
+MASK_KEY_SEED_SHARE: Final = 1
 SELF_MASK_SEED_SHARE: Final = 2
-SHARE_LABELS: Final = (MASK_KEY_SHARE, SELF_MASK_SEED_SHARE)
+SHARE_LABELS: Final = (MASK_KEY_SEED_SHARE, SELF_MASK_SEED_SHARE)
 MAX_CONFIG_SIZE: Final = 512
 BOX_SIZE: Final = len(SHARE_LABELS) * (1 + SHARE_SIZE) + TAG_SIZE
 
@@ -123,7 +123,7 @@ class UnmaskRequest(Message, frozen=True):
 class UnmaskShares(Message, frozen=True):
     """Client to server, leg 4: one share of SHARE_SIZE bytes for each client of the inbox and itself, in order.
 
-    A survivor's share is of its self-mask seed, a dropped client's of its mask key; the survivor set decides which.
+    A survivor's share is of its self-mask seed, a dropped client's of its mask-key seed; the survivor set decides.
     """
 
     KIND = 10

@@ -1,11 +1,11 @@
 """What the server rebuilds after leg 4, how it knows it is right, and whom it names where it is not.
 
-Promise: every rebuilt secret opens what its dealer advertised, a self-mask seed its commitment and a mask key its
+Promise: every rebuilt seed opens what its dealer advertised, a self-mask seed its commitment and a mask-key seed its
 public key; nothing is guessed and nothing unverified touches the sum. Wrong shares up to the spare ones do not stop
 the round and are blamed on the pair (holder, dealer); a secret that cannot be rebuilt ends it.
 
-Only one secret of each client is ever rebuilt: the seed of a survivor, or the mask key of a client that dropped
-after others masked towards it.
+Only one seed of each client is ever rebuilt: the self-mask seed of a survivor, or the mask-key seed of a client that
+dropped after others masked towards it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from secagg.rules import Rule
 from secagg.types import ClientId, Leg
 
 _BATCH: Final = 512
-"""Mask keys expanded together: enough to keep the kernel's chunk in cache, few enough to keep memory flat in n."""
+"""Stream keys expanded together: enough to keep the kernel's chunk in cache, few enough to keep memory flat in n."""
 
 Share = npt.NDArray[np.int64]
 
@@ -248,12 +248,14 @@ class Recovery:
         return Unrecoverable(Rule.SECRET_MATCHES, reason, leg=Leg.UNMASK, suspects=suspects)
 
     def _verifies(self, dealer: int, secret: Secret) -> bool:
-        """Whether a rebuilt secret opens what its dealer advertised: seeds for survivors, mask keys for the rest."""
-        advert = self.joined.adverts[dealer]
+        """Whether a rebuilt seed opens what its dealer advertised: a survivor's commitment, anyone else's mask key."""
+        advert, digest = self.joined.adverts[dealer], self.config.digest
         if dealer in self.survivors:
-            commitment = keys.seed_commitment(secret, config_digest=self.config.digest, position=dealer)
-            return commitment == advert.seed_commitment
-        return agreement.public_key(secret) == advert.mask_key
+            return keys.seed_commitment(secret, config_digest=digest, position=dealer) == advert.seed_commitment
+        private = keys.mask_private(secret, config_digest=digest, position=dealer)
+        public = agreement.public_key(private)
+        private.wipe()
+        return public == advert.mask_key
 
     # Expanding masks.
 
@@ -268,11 +270,19 @@ class Recovery:
             if dealer in self.survivors:
                 yield keys.self_mask_key(secret, config_digest=digest, position=dealer), 1
                 continue
-            own = self.joined.mask_endpoint(dealer)
-            for survivor in sorted(self.survivors):
-                if dealer in self.opened[survivor]:
-                    peer = self.joined.mask_endpoint(survivor)
-                    key = keys.pairwise_mask_key(
-                        secret, own, peer, config_digest=digest, roster_digest=self.joined.digest
-                    )
-                    yield key, masking.pair_sign(survivor, dealer)
+            private = keys.mask_private(secret, config_digest=digest, position=dealer)
+            try:
+                yield from self._masks_towards(dealer, private)
+            finally:
+                private.wipe()
+
+    def _masks_towards(self, dealer: int, private: Secret) -> Iterator[tuple[Secret, int]]:
+        """The masks that survivors put in towards one client that dropped."""
+        own = self.joined.mask_endpoint(dealer)
+        for survivor in sorted(self.survivors):
+            if dealer in self.opened[survivor]:
+                peer = self.joined.mask_endpoint(survivor)
+                key = keys.pairwise_mask_key(
+                    private, own, peer, config_digest=self.config.digest, roster_digest=self.joined.digest
+                )
+                yield key, masking.pair_sign(survivor, dealer)

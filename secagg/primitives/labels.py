@@ -17,7 +17,7 @@ def _label(name: str) -> bytes:
 
 
 # Derivations from a client's one 32-byte round secret.
-MASK_KEY: Final = _label("derive/mask-key")
+MASK_KEY_SEED: Final = _label("derive/mask-key-seed")
 BOX_KEY: Final = _label("derive/box-key")
 SELF_MASK_SEED: Final = _label("derive/self-mask-seed")
 SHAMIR_COEFFICIENTS: Final = _label("derive/shamir-coefficients")
@@ -27,6 +27,7 @@ PAIRWISE_MASK: Final = _label("pair/mask")
 SHARE_BOX: Final = _label("pair/share-box")
 CHANNEL: Final = _label("pair/channel")
 CHANNEL_TAG: Final = _label("channel/tag")
+MASK_KEY: Final = _label("expand/mask-key")
 SELF_MASK: Final = _label("expand/self-mask")
 GRAPH: Final = _label("expand/graph")
 STORE_RECORD: Final = _label("store/record")

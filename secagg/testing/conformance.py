@@ -351,7 +351,7 @@ Recover = Callable[[Mapping[int, bytes], int], bytes | None]
 
 
 def check_sharing(split: Split, recover: Recover, *, threshold: int = 3, holders: int = 5) -> tuple[Finding, ...]:
-    """Hold somebody's sharing of 32-byte secrets to: any threshold of shares give the secret, and fewer do not.
+    """Hold somebody's sharing of 16-byte secrets to: any threshold of shares give the secret, and fewer do not.
 
     Args:
         split: deals; a second deal of the same secret must be another one.
@@ -368,7 +368,7 @@ def check_sharing(split: Split, recover: Recover, *, threshold: int = 3, holders
 
 
 def _about_shares(split: Split, recover: Recover, threshold: int, holders: int) -> Iterator[str]:
-    for name, secret in (("zeros", bytes(32)), ("ones", b"\xff" * 32), ("a secret", _pattern("a secret", 32))):
+    for name, secret in (("zeros", bytes(16)), ("ones", b"\xff" * 16), ("a secret", _pattern("a secret", 16))):
         shares = dict(enumerate(split(secret, threshold, holders)))
         if len(shares) != holders:
             yield f"{holders} holders were dealt {len(shares)} shares"

@@ -39,7 +39,7 @@ from secagg.store import MemoryStore
 from secagg.testing.strategies import LEGS
 from secagg.testing.table import Table, client_names
 from secagg.types import SERVER, Leg
-from tests.support.liars import MASK_KEY, SEED, LyingClient, LyingServer
+from tests.support.liars import MASK_KEY_SEED, SELF_MASK_SEED, LyingClient, LyingServer
 
 ACTIVE = Plan.find(clients=5, max_dropped=1, max_corrupt=1)  # threshold and quorum are 4
 EVERYONE = frozenset(range(ACTIVE.clients))
@@ -72,8 +72,8 @@ def play_the_inbox_attack() -> LyingServer:
     """One box withheld here and there, one survivor set for all, every signature genuine, every floor respected.
 
     The victim masks towards 1, 2 and 3 alone, and is left with the survivors 4, 5 and 6. The masks in its input are
-    then its own, whose seed survivors reveal, and those towards 1, 2 and 3, whose mask keys survivors reveal because
-    they dropped. Nothing hides it.
+    then its own, whose self-mask seed survivors reveal, and those towards 1, 2 and 3, whose mask-key seeds survivors
+    reveal because they dropped. Nothing hides it.
     """
     server = LyingServer(new_table(LEAKY))
     server.play(Leg.SHARE)
@@ -110,9 +110,9 @@ def test_without_the_inbox_rule_the_server_reads_the_victims_input(monkeypatch: 
     monkeypatch.setattr(checks, "check_survivors", against_the_roster)
     server = play_the_inbox_attack()
     assert not server.table.failures
-    seed = server.rebuild(server.shares_of(VICTIM, SEED, SURVIVORS))
-    mask_keys = {peer: server.rebuild(server.shares_of(peer, MASK_KEY, SURVIVORS)) for peer in SEALED_IN}
-    words = server.strip(VICTIM, seed=seed, mask_keys=mask_keys)
+    seed = server.rebuild(server.shares_of(VICTIM, SELF_MASK_SEED, SURVIVORS))
+    key_seeds = {peer: server.rebuild(server.shares_of(peer, MASK_KEY_SEED, SURVIVORS)) for peer in SEALED_IN}
+    words = server.strip(VICTIM, seed=seed, mask_key_seeds=key_seeds)
     assert np.array_equal(words, server.table.inputs[VICTIM])
 
 
@@ -354,7 +354,7 @@ OTHER = bytes(range(DIGEST_SIZE))
 # in what is for everyone else another round.
 OTHER_STORIES: dict[str, list[tuple[object, Rule | None]]] = {
     "version": [(2, Rule.OFFER_CONFIG)],
-    "suite": [(2, Rule.OFFER_CONFIG)],
+    "suite": [(1, Rule.OFFER_CONFIG), (3, Rule.OFFER_CONFIG)],
     "session": [(b"another session!", None)],
     "round": [(2, None), (0, Rule.OFFER_CONFIG)],
     "clients": [(6, Rule.OFFER_PLAN), (4, Rule.OFFER_PLAN)],

@@ -195,7 +195,7 @@ def test_one_wrong_share_in_a_good_box_is_blamed_on_the_pair() -> None:
 def other_secrets(dealer: LyingClient, joined: Joined, holder: int) -> bytes:
     """Shares by the book, of secrets the dealer never advertised."""
     plan = dealer.table.plan
-    dealt = dealer.deal(joined, threshold=plan.threshold, secrets=(bytes(range(32)), bytes(range(32, 64))))
+    dealt = dealer.deal(joined, threshold=plan.threshold, secrets=(bytes(range(16)), bytes(range(16, 32))))
     return dealer.seal(joined, holder, box_content(*dealt[holder]))
 
 

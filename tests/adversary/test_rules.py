@@ -232,7 +232,7 @@ def test_a_holder_cannot_frame_an_honest_dealer() -> None:
 
 def shares_of_another_secret() -> list[bytes]:
     block = shamir.split(
-        [Secret(bytes(range(32)))],
+        [Secret(bytes(range(16)))],
         threshold=PLAN.threshold,
         xs=np.arange(1, PLAN.clients + 1, dtype=np.int64),
         entropy=FixedEntropy("another secret"),

@@ -63,6 +63,7 @@ def canaries(table: Table) -> dict[str, bytes]:
         found |= {
             f"{name}'s identity": FixedEntropy(name)(32),
             f"{name}'s round secret": secrets.root.reveal(),
+            f"{name}'s mask-key seed": secrets.mask_key_seed.reveal(),
             f"{name}'s mask key": secrets.mask_private.reveal(),
             f"{name}'s box key": secrets.box_private.reveal(),
             f"{name}'s self-mask seed": secrets.self_mask_seed.reveal(),
@@ -71,7 +72,7 @@ def canaries(table: Table) -> dict[str, bytes]:
         own = keys.self_mask_key(secrets.self_mask_seed, config_digest=salt, position=liar.position)
         found[f"{name}'s self mask"] = own.reveal()
         dealt = shamir.split(
-            [secrets.mask_private, secrets.self_mask_seed],
+            [secrets.mask_key_seed, secrets.self_mask_seed],
             threshold=PLAN.threshold,
             xs=np.arange(1, 5, dtype=np.int64),
             entropy=keys.coefficient_entropy(secrets.root, config_digest=salt, roster_digest=joined.digest),
@@ -86,8 +87,8 @@ def canaries(table: Table) -> dict[str, bytes]:
                 f"the agreed value of {to}": agreement.agree(secrets.mask_private, masks[1].public).reveal(),
                 f"the mask of {to}": mask.reveal(),
                 f"the box key of {to}": box.sending.reveal(),
-                f"the mask-key share of {to}": dealt[0, peer].tobytes(),
-                f"the seed share of {to}": dealt[1, peer].tobytes(),
+                f"the mask-key seed share of {to}": dealt[0, peer].tobytes(),
+                f"the self-mask seed share of {to}": dealt[1, peer].tobytes(),
             }
     return found
 

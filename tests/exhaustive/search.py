@@ -34,7 +34,7 @@ from secagg.testing.table import Table
 from secagg.types import Adversary, Leg
 from tests.proof import leg_model
 from tests.proof.leg_model import Numbers, Rules, View, holds, subsets
-from tests.support.liars import MASK_KEY, SEED, LyingClient, LyingServer, box_content
+from tests.support.liars import MASK_KEY_SEED, SELF_MASK_SEED, LyingClient, LyingServer, box_content
 
 OTHER_MASKS = "masks towards others than its inbox"
 OTHER_SHARES = "reveals other shares than the survivor set says"
@@ -175,7 +175,7 @@ class Cast:
                 raise ValueError("no box exists under a roster that its dealer refuses")
             return said.boxes[receiver]
         liar, joined = self.insight[dealer], self.joined(roster)
-        own = liar.secrets.mask_private.reveal(), liar.secrets.self_mask_seed.reveal()
+        own = liar.secrets.mask_key_seed.reveal(), liar.secrets.self_mask_seed.reveal()
         dealt = liar.deal(joined, threshold=self.numbers.threshold, secrets=own)
         return liar.seal(joined, receiver, box_content(*dealt[receiver]))
 
@@ -231,11 +231,14 @@ class Cast:
             self.found.report(OTHER_MASKS, (position, view))
 
     def _check_shares(self, position: int, view: View, shares: list[bytes]) -> None:
-        """One share a dealer of the inbox: of a survivor's seed, of another's mask key; told apart by their bytes."""
+        """One share a dealer of the inbox: of a survivor's self-mask seed, or of another's mask-key seed."""
         given = dict(zip(positions(view.inbox), shares, strict=True))
         own = given.pop(position)
         right = all(
-            share == self._dealt(dealer, position, view.roster)[SEED if holds(view.survivors, dealer) else MASK_KEY]
+            share
+            == self._dealt(dealer, position, view.roster)[
+                SELF_MASK_SEED if holds(view.survivors, dealer) else MASK_KEY_SEED
+            ]
             for dealer, share in given.items()
         )
         if not right or not self._is_own_seed_share(position, view.roster, own):
@@ -244,7 +247,7 @@ class Cast:
     def _is_own_seed_share(self, position: int, roster: int, share: bytes) -> bool:
         """Whether a share that never was in a box completes t - 1 that were to the client's own seed."""
         others = [holder for holder in positions(roster) if holder != position][: self.numbers.threshold - 1]
-        shares = {holder: self._dealt(position, holder, roster)[SEED] for holder in others}
+        shares = {holder: self._dealt(position, holder, roster)[SELF_MASK_SEED] for holder in others}
         return self.server.rebuild(shares | {position: share}) == self.insight[position].secrets.self_mask_seed
 
     def _dealt(self, dealer: int, holder: int, roster: int) -> tuple[bytes, bytes]:

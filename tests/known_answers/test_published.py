@@ -1,8 +1,8 @@
-"""The published answers for the primitives of suite 1, as the package cryptography-vectors carries them.
+"""The published answers for the primitives of the suite, as the package cryptography-vectors carries them.
 
 RFC 7748 (X25519), the 1,024 signatures that came with the Ed25519 paper, RFC 5869 (HKDF), NIST's CAVS files for
 AES-GCM and RFC 3686 and SP 800-38A for AES in counter mode. Each is put to the product's own functions; what is of
-another size than suite 1 uses is left out, and a count says how much is left.
+another size than the suite uses is left out, and a count says how much is left.
 """
 
 from __future__ import annotations

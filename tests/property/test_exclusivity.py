@@ -29,7 +29,7 @@ from secagg.testing.plans import UncertifiedPlan
 from secagg.testing.table import Table, client_names
 from secagg.types import Adversary, Leg
 from secagg.wire import Message
-from tests.support.liars import MASK_KEY, SEED, LyingClient, LyingServer, box_content
+from tests.support.liars import MASK_KEY_SEED, SELF_MASK_SEED, LyingClient, LyingServer, box_content
 
 Positions = frozenset[int]
 
@@ -78,7 +78,7 @@ class Interrogation:
         phase = self.clients[position]._phase
         assert isinstance(phase, phases.AwaitingSurvivors)
         held = {
-            dealer: (Secret(pair[MASK_KEY].reveal()), Secret(pair[SEED].reveal()))
+            dealer: (Secret(pair[MASK_KEY_SEED].reveal()), Secret(pair[SELF_MASK_SEED].reveal()))
             for dealer, pair in phase._held._shares.items()
         }
         return phases.AwaitingSurvivors(phase._seat, phase._joined, phases.Held(held))
@@ -124,7 +124,7 @@ class Interrogation:
         assert isinstance(phase, phases.AwaitingSurvivors)
         found = {}
         for dealer, pair in phase._held._shares.items():
-            kinds = [kind for kind in (MASK_KEY, SEED) if pair[kind].reveal() in shares]
+            kinds = [kind for kind in (MASK_KEY_SEED, SELF_MASK_SEED) if pair[kind].reveal() in shares]
             assert len(kinds) == 1, "both shares of one dealer, or none"
             found[dealer] = kinds[0]
         return found
@@ -186,7 +186,7 @@ def opens_both(interrogation: Interrogation) -> bool:
     for split in splits(interrogation):
         for target in interrogation.honest:
             kinds = [opened.opens[target] for opened in split]
-            if min(kinds.count(MASK_KEY), kinds.count(SEED)) + helpers >= threshold:
+            if min(kinds.count(MASK_KEY_SEED), kinds.count(SELF_MASK_SEED)) + helpers >= threshold:
                 return True
     return False
 
@@ -400,7 +400,7 @@ class EquivocatingServer(RuleBasedStateMachine):
         for client, pairs in self.dealt.items():
             said = b"".join(self.server.heard[client])
             for pair in pairs.values():
-                assert pair[MASK_KEY] not in said or pair[SEED] not in said
+                assert pair[MASK_KEY_SEED] not in said or pair[SELF_MASK_SEED] not in said
 
     @invariant()
     def clients_that_unmask_agree_on_the_survivors(self) -> None:
@@ -410,10 +410,10 @@ class EquivocatingServer(RuleBasedStateMachine):
     def the_adversary_never_holds_a_threshold_of_both_secrets(self) -> None:
         """Counted by an observer that sees everything; the helper holds a share of either secret it was dealt."""
         for target in HONEST:
-            held = {MASK_KEY: {COLLUDER}, SEED: {COLLUDER}}
+            held = {MASK_KEY_SEED: {COLLUDER}, SELF_MASK_SEED: {COLLUDER}}
             for client, pairs in self.dealt.items():
                 said = b"".join(self.server.heard[client])
-                for kind in (MASK_KEY, SEED):
+                for kind in (MASK_KEY_SEED, SELF_MASK_SEED):
                     if target in pairs and pairs[target][kind] in said:
                         held[kind].add(client)
             assert min(map(len, held.values())) < LIARS_PLAN.threshold
@@ -436,7 +436,8 @@ class EquivocatingServer(RuleBasedStateMachine):
         phase = self.table.clients[NAMES[client]]._phase
         if isinstance(phase, phases.AwaitingSurvivors) and client not in self.dealt:
             self.dealt[client] = {
-                dealer: (pair[MASK_KEY].reveal(), pair[SEED].reveal()) for dealer, pair in phase._held._shares.items()
+                dealer: (pair[MASK_KEY_SEED].reveal(), pair[SELF_MASK_SEED].reveal())
+                for dealer, pair in phase._held._shares.items()
             }
 
     def forged_box(self, client: int, dealer: int, how: str) -> bytes:

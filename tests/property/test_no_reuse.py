@@ -30,6 +30,7 @@ from secagg.plan import Plan
 from secagg.primitives import aead, agreement, labels, prg
 from secagg.primitives.kdf import derive, digest
 from secagg.primitives.secret import Secret
+from secagg.primitives.suite import PRIVATE_KEY_SIZE, SEED_SIZE
 from secagg.ring import Ring, Words
 from secagg.store import MemoryStore
 from secagg.testing.plans import small_regular_plan
@@ -80,7 +81,7 @@ class Tape:
 
 @pytest.fixture
 def tape(monkeypatch: pytest.MonkeyPatch) -> Tape:
-    """Record at the two places where suite 1 meets a cipher."""
+    """Record at the two places where the suite meets a cipher."""
     tape = Tape()
     position = prg._counter_block
 
@@ -239,6 +240,7 @@ def test_a_client_that_stops_and_resumes_uses_no_key_for_anything_new(tape: Tape
 # What keys are bound to.
 
 PRIVATE = Secret(bytes(range(32)))
+SEED = Secret(bytes(range(16)))
 PEER_PRIVATE = Secret(bytes(range(32, 64)))
 OWN = keys.Endpoint(3, agreement.public_key(PRIVATE))
 PEER = keys.Endpoint(9, agreement.public_key(PEER_PRIVATE))
@@ -338,15 +340,37 @@ def test_what_a_client_derives_alone_is_bound_to_round_and_position(bit: int) ->
     here = keys.round_secrets(PRIVATE, config_digest=CONFIG, position=3)
     for config, position in ((flip(CONFIG, bit), 3), (CONFIG, 3 ^ 1 << bit % 16)):
         there = keys.round_secrets(PRIVATE, config_digest=config, position=position)
+        assert here.mask_key_seed != there.mask_key_seed
         assert here.mask_private != there.mask_private
         assert here.box_private != there.box_private
         assert here.self_mask_seed != there.self_mask_seed
-        one = keys.self_mask_key(PRIVATE, config_digest=CONFIG, position=3)
-        assert one != keys.self_mask_key(PRIVATE, config_digest=config, position=position)
-        commitment = keys.seed_commitment(PRIVATE, config_digest=CONFIG, position=3)
-        assert commitment != keys.seed_commitment(PRIVATE, config_digest=config, position=position)
+        private = keys.mask_private(SEED, config_digest=CONFIG, position=3)
+        assert private != keys.mask_private(SEED, config_digest=config, position=position)
+        one = keys.self_mask_key(SEED, config_digest=CONFIG, position=3)
+        assert one != keys.self_mask_key(SEED, config_digest=config, position=position)
+        commitment = keys.seed_commitment(SEED, config_digest=CONFIG, position=3)
+        assert commitment != keys.seed_commitment(SEED, config_digest=config, position=position)
     assert here.mask_private != here.box_private
-    assert here.mask_private != here.self_mask_seed
+    assert here.mask_key_seed != here.self_mask_seed
+
+
+@unhurried
+@given(st.binary(min_size=SEED_SIZE, max_size=SEED_SIZE), st.integers(0, 8 * SEED_SIZE - 1))
+def test_a_mask_key_is_a_function_of_seed_round_and_position(seed: bytes, bit: int) -> None:
+    named: dict[str, Any] = {"config_digest": CONFIG, "position": 3}
+    private = keys.mask_private(Secret(seed), **named)
+    assert private == keys.mask_private(Secret(seed), **named)
+    assert len(private) == PRIVATE_KEY_SIZE
+    others = [
+        keys.mask_private(Secret(flip(seed, bit)), **named),
+        keys.mask_private(Secret(seed), config_digest=flip(CONFIG, bit), position=3),
+        keys.mask_private(Secret(seed), config_digest=CONFIG, position=3 ^ 1 << bit % 16),
+        keys.self_mask_key(Secret(seed), **named),
+    ]
+    assert private not in others
+    made = keys.round_secrets(PRIVATE, **named)
+    assert (len(made.mask_key_seed), len(made.self_mask_seed)) == (SEED_SIZE, SEED_SIZE)
+    assert made.mask_private == keys.mask_private(made.mask_key_seed, **named)
 
 
 # What masked inputs look like.

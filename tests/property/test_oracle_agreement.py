@@ -25,7 +25,7 @@ def oracle_server(table: Table) -> oracle.Server:
     names = sorted(table.names)
     mirrored = oracle.Config(
         version=1,
-        suite=1,
+        suite=2,
         session=config.session,
         round=config.round,
         clients=plan.clients,

@@ -28,14 +28,17 @@ ROSTER_DIGEST: Final = entropy("a roster digest")
 PUBLICS: Final = {position: oracle.public_key(entropy(f"private {position}")) for position in (0, 2, 7, 300)}
 
 
+FROM_SEEDS: Final = ("expand/mask-key", "expand/self-mask")
+
+
 def derivations() -> Iterator[Case]:
     """Every label once, and one more context or length where it has several."""
     place, pair = oracle.u32(2), oracle.u32(2) + oracle.u32(300) + PUBLICS[2] + PUBLICS[300] + ROSTER_DIGEST
     rows: Sequence[tuple[str, bytes, bytes, int]] = (
-        ("derive/mask-key", DIGEST, place, 32),
-        ("derive/mask-key", DIGEST, oracle.u32(2047), 32),
+        ("derive/mask-key-seed", DIGEST, place, 16),
+        ("derive/mask-key-seed", DIGEST, oracle.u32(2047), 16),
         ("derive/box-key", DIGEST, place, 32),
-        ("derive/self-mask-seed", DIGEST, place, 32),
+        ("derive/self-mask-seed", DIGEST, place, 16),
         ("derive/shamir-coefficients", DIGEST, ROSTER_DIGEST, 32),
         ("pair/mask", DIGEST, pair, 32),
         ("pair/share-box", DIGEST, pair + oracle.u32(2), 28),
@@ -43,11 +46,12 @@ def derivations() -> Iterator[Case]:
         ("pair/channel", DIGEST, place + PUBLICS[2] + PUBLICS[7], 32),
         ("channel/tag", DIGEST, bytes([oracle.UP, oracle.INPUT]) + oracle.u32(3), 28),
         ("channel/tag", DIGEST, bytes([oracle.DOWN, oracle.ROSTER]) + oracle.u32(0), 28),
+        ("expand/mask-key", DIGEST, place, 32),
         ("expand/self-mask", DIGEST, place, 32),
         ("expand/graph", b"", b"", 32),
     )
     for number, (label, salt, context, length) in enumerate(rows):
-        secret = entropy(f"secret {number}")
+        secret = entropy(f"secret {number}", 16 if label in FROM_SEEDS else 32)
         inputs = {"secret": secret, "salt": salt, "label": label, "context": context, "length": length}
         key = oracle.derive(secret, salt, label, context, length=length)
         yield case(f"{label} {number}", "derive", inputs, {"key": key})
@@ -62,8 +66,8 @@ def hashes() -> Iterator[Case]:
         ("hash/invited", [b"z" * 64]),
         ("hash/roster", [DIGEST, entropy("a roster", 300)]),
         ("hash/graph-seed", [DIGEST, ROSTER_DIGEST]),
-        ("hash/seed-commitment", [DIGEST, oracle.u32(2), entropy("a seed")]),
-        ("hash/seed-commitment", [DIGEST, oracle.u32(3), entropy("a seed")]),
+        ("hash/seed-commitment", [DIGEST, oracle.u32(2), entropy("a seed", 16)]),
+        ("hash/seed-commitment", [DIGEST, oracle.u32(3), entropy("a seed", 16)]),
         ("hash/instructions", [b""]),
         ("hash/instructions", [b"model", b"and how to train it"]),
     )
@@ -77,21 +81,24 @@ def key_schedules() -> Iterator[Case]:
     """From a round secret to everything a client derives before it knows anyone, and to the keys of a pair."""
     for number, position in enumerate((0, 1, 9, 2047)):
         root = entropy(f"root {number}")
-        private = {name: oracle.derive(root, DIGEST, f"derive/{name}", oracle.u32(position)) for name in LABELS}
-        outputs = {name.replace("-", "_"): value for name, value in private.items()} | {
-            "mask_public": oracle.public_key(private["mask-key"]),
-            "box_public": oracle.public_key(private["box-key"]),
-            "seed_commitment": oracle.digest(
-                "hash/seed-commitment", DIGEST, oracle.u32(position), private["self-mask-seed"]
-            ),
+        place = oracle.u32(position)
+        key_seed = oracle.derive(root, DIGEST, "derive/mask-key-seed", place, length=16)
+        mask_key = oracle.derive(key_seed, DIGEST, "expand/mask-key", place)
+        box_key = oracle.derive(root, DIGEST, "derive/box-key", place)
+        mask_seed = oracle.derive(root, DIGEST, "derive/self-mask-seed", place, length=16)
+        outputs = {
+            "mask_key_seed": key_seed,
+            "mask_key": mask_key,
+            "box_key": box_key,
+            "self_mask_seed": mask_seed,
+            "mask_public": oracle.public_key(mask_key),
+            "box_public": oracle.public_key(box_key),
+            "seed_commitment": oracle.digest("hash/seed-commitment", DIGEST, place, mask_seed),
         }
         inputs = {"round_secret": root, "config_digest": DIGEST, "position": position}
         yield case(f"round keys at position {position}", "round-keys", inputs, outputs)
     for own, peer in ((2, 300), (300, 2), (0, 7)):
         yield pair_keys(own, peer)
-
-
-LABELS: Final = ("mask-key", "box-key", "self-mask-seed")
 
 
 def pair_keys(own: int, peer: int) -> Case:
@@ -161,8 +168,8 @@ def sharings() -> Iterator[Case]:
     """Splits from given draws, and recoveries from other holders than the first."""
     rows = ((2, (1, 2)), (2, (1, 2, 3)), (3, (1, 2, 3, 4)), (4, (2, 3, 5, 7, 11)), (3, (1, 1024, 2048, 65536)))
     for number, (threshold, xs) in enumerate(rows):
-        secrets = [entropy(f"shared {number}.{index}") for index in range(1 + number % 2)]
-        source = entropy(f"draws {number}", 4 * 13 * len(secrets) * (threshold - 1) + 16)
+        secrets = [entropy(f"shared {number}.{index}", 16) for index in range(1 + number % 2)]
+        source = entropy(f"draws {number}", 4 * oracle.LIMBS * len(secrets) * (threshold - 1) + 16)
         if number == 2:  # the nine words in 2^21 that are no field elements
             source = b"".join((2**21 - 9 + low).to_bytes(4, "little") for low in range(9)) + b"\xff" * 4 + source
         shares = oracle.split(secrets, threshold, xs, source)
@@ -174,7 +181,7 @@ def sharings() -> Iterator[Case]:
         yield case(
             f"sharing {number} from its last {threshold} of {len(xs)}", "shamir-recover", inputs, {"secret": secrets[0]}
         )
-    for name, secret in (("zeros", bytes(32)), ("ones", b"\xff" * 32)):
+    for name, secret in (("zeros", bytes(16)), ("ones", b"\xff" * 16)):
         source = entropy(f"draws of {name}", 200)
         shares = oracle.split([secret], 3, (1, 2, 3), source)
         inputs = {"secrets": [secret], "threshold": 3, "xs": [1, 2, 3], "draws": source}

@@ -33,7 +33,7 @@ OFFER, ADVERT, ROSTER, SHARES, INBOX, INPUT, SURVIVORS, CONFIRM, REQUEST, UNMASK
 """Kinds of messages (section 3.2)."""
 SERVER: Final = 0xFFFF_FFFF
 UP, DOWN = 0, 1
-TAG, BOX, SHARE = 16, 88, 35
+TAG, BOX, SHARE, SEED = 16, 56, 19, 16
 
 
 def u32(value: int) -> bytes:
@@ -204,7 +204,7 @@ def tagged(data: bytes, channel: bytes, direction: int, *, chunk: int = 0) -> by
 # Section 5: shares.
 
 PRIME: Final = 2**21 - 9
-LIMBS: Final = 13
+LIMBS: Final = 7
 
 
 def fields_of(data: bytes, width: int, count: int) -> list[int]:
@@ -235,7 +235,7 @@ def recover(shares: Mapping[int, bytes]) -> bytes:
     for x, share in shares.items():
         weight = math.prod(other * pow(other - x, -1, PRIME) for other in shares if other != x)
         limbs = [(limb + weight * y) % PRIME for limb, y in zip(limbs, fields_of(share, 21, LIMBS), strict=True)]
-    return number_of(limbs, 20)[:32]
+    return number_of(limbs, 20)[:SEED]
 
 
 def mask_words(key: bytes, bits: int, count: int) -> list[int]:
@@ -331,9 +331,10 @@ class Client:
         self.config = Config._make(unpack(body[0]))
         self.position = body[1].index(self.name)
         salt, place = self.config.digest, u32(self.position)
-        self.mask_private = derive(self.root, salt, "derive/mask-key", place)
+        self.key_seed = derive(self.root, salt, "derive/mask-key-seed", place, length=SEED)
+        self.mask_private = derive(self.key_seed, salt, "expand/mask-key", place)
         self.box_private = derive(self.root, salt, "derive/box-key", place)
-        self.mask_seed = derive(self.root, salt, "derive/self-mask-seed", place)
+        self.mask_seed = derive(self.root, salt, "derive/self-mask-seed", place, length=SEED)
         self.box_public = public_key(self.box_private)
         self.channel = channel_key(agree(self.box_private, body[2]), salt, self.position, self.box_public, body[2])
         return [self.says(ADVERT, self.advert())]
@@ -352,7 +353,7 @@ class Client:
         key = derive(self.root, self.config.digest, "derive/shamir-coefficients", self.joined.digest)
         source = stream(key, 4 * 2 * LIMBS * self.config.threshold + 4096)  # some words are left out; these are enough
         xs = [holder + 1 for holder in holders]
-        keys, seeds = split([self.mask_private, self.mask_seed], self.config.threshold, xs, source)
+        keys, seeds = split([self.key_seed, self.mask_seed], self.config.threshold, xs, source)
         dealt = {holder: (keys[holder + 1], seeds[holder + 1]) for holder in holders}
         self.shares = {self.position: dealt.pop(self.position)}
         return [self.says(SHARES, [b"".join(self.box(peer, *shares) for peer, shares in dealt.items())])]
@@ -382,9 +383,9 @@ class Client:
             content = AESGCM(key[:16]).decrypt(key[16:], box, context)
         except InvalidTag:
             return False
-        shares = content[1:36], content[37:]
-        fit = all(max(fields_of(share, 21, LIMBS)) < PRIME and share[34] < 2 for share in shares)
-        if fit := fit and (content[0], content[36]) == (1, 2):
+        shares = content[1 : SHARE + 1], content[SHARE + 2 :]
+        fit = all(max(fields_of(share, 21, LIMBS)) < PRIME and share[-1] < 8 for share in shares)
+        if fit := fit and (content[0], content[SHARE + 1]) == (1, 2):
             self.shares[sender] = shares
         return fit
 
@@ -489,7 +490,7 @@ class Server:
             words = add(words, fields_of(self.tails[survivor], bits, config.length), 1, bits)
             words = add(words, joined.self_mask(recover(shares[survivor]), survivor), -1, bits)
         for dropped in sorted(set().union(*opened.values()) - set(self.survivors)):
-            private = recover(shares[dropped])
+            private = derive(recover(shares[dropped]), config.digest, "expand/mask-key", u32(dropped))
             for survivor in (position for position in self.survivors if dropped in opened[position]):
                 mask = joined.pair_mask(private, dropped, survivor)
                 words = add(words, mask, -1 if survivor < dropped else 1, bits)

@@ -148,7 +148,7 @@ def bad_offers() -> Iterator[Case]:
     tale = ClientTale("a plan that is not safe", None)
     yield tale.refuses("offer-plan", tale.offer(tale.world.config._replace(threshold=2)))
     tale = ClientTale("a suite of the future", None)
-    yield tale.refuses("offer-config", tale.offer(tale.world.config._replace(suite=2)))
+    yield tale.refuses("offer-config", tale.offer(tale.world.config._replace(suite=3)))
     tale = ClientTale("a downgrade to a curious server", None)
     yield tale.refuses("offer-policy", tale.offer(tale.world.config._replace(adversary="semi-honest", quorum=0)))
     for name, policy in (
@@ -324,7 +324,7 @@ def bad_inboxes() -> Iterator[Case]:
     yield tale.refuses("inbox-senders", tale.told(oracle.INBOX, [senders, boxes[: -oracle.BOX]]))
     tale = ClientTale("half a box", oracle.SHARES)
     senders, boxes = tale.server.inbox(VICTIM, [0, 2, 3])
-    yield tale.refuses("inbox-senders", tale.told(oracle.INBOX, [senders, boxes[:-44]]))
+    yield tale.refuses("inbox-senders", tale.told(oracle.INBOX, [senders, boxes[: -oracle.BOX // 2]]))
     tale = ClientTale("a sender beyond the last position", oracle.SHARES)
     boxes = tale.server.inbox(VICTIM, [0, 2, 3])[1]
     yield tale.refuses("inbox-senders", tale.told(oracle.INBOX, [b"\x1c", boxes]))
@@ -339,16 +339,17 @@ def bad_inboxes() -> Iterator[Case]:
     yield tale.refuses("inbox-floor", tale.told(oracle.INBOX, [b"\0", b""]))
     tale = ClientTale("boxes that do not open, one too many", oracle.SHARES)
     senders, boxes = tale.server.inbox(VICTIM, [0, 2, 3])
-    yield tale.refuses("inbox-floor", tale.told(oracle.INBOX, [senders, boxes[:88] + boxes[176:] + boxes[88:176]]))
+    first, second, third = oracle.slices(boxes, oracle.BOX)
+    yield tale.refuses("inbox-floor", tale.told(oracle.INBOX, [senders, first + third + second]))
     yield from unopened_boxes()
 
 
 def unopened_boxes() -> Iterator[Case]:
     """No refusal: the dealer is left out of the sum of masks, and reported with the input."""
     contents: dict[str, Callable[[bytes], bytes]] = {
-        "a box with its labels exchanged": lambda content: b"\x02" + content[1:36] + b"\x01" + content[37:],
-        "a box with a share beyond the field": lambda content: content[:1] + b"\xff" * 34 + b"\x01" + content[36:],
-        "a box with padding in a share": lambda content: content[:71] + b"\x80",
+        "a box with its labels exchanged": lambda content: b"\x02" + content[1:20] + b"\x01" + content[21:],
+        "a box with a share beyond the field": lambda content: content[:1] + b"\xff" * 18 + b"\x07" + content[20:],
+        "a box with padding in a share": lambda content: content[:39] + b"\x80",
     }
     for name, spoil in contents.items():
         tale = ClientTale(name, oracle.SHARES)

@@ -129,9 +129,9 @@ def bad_answers() -> Iterator[Case]:
     tale = ServerTale("another's boxes passed off as one's own", oracle.SHARES)
     yield tale.refuses("wire-sender", tale.world.said[0][-1][0])
     tale = ServerTale("one box too few", oracle.SHARES)
-    yield tale.refuses("boxes-receivers", tale.says(oracle.SHARES, [bytes(88 * 2)]))
+    yield tale.refuses("boxes-receivers", tale.says(oracle.SHARES, [bytes(oracle.BOX * 2)]))
     tale = ServerTale("a byte too many", oracle.SHARES)
-    yield tale.refuses("boxes-receivers", tale.says(oracle.SHARES, [bytes(88 * 3 + 1)]))
+    yield tale.refuses("boxes-receivers", tale.says(oracle.SHARES, [bytes(oracle.BOX * 3 + 1)]))
     tale = ServerTale("shares before anyone asked", oracle.CONFIRM)
     yield tale.refuses("wire-order", tale.says(oracle.UNMASK, [b""]))
     tale = ServerTale("a confirmation longer than any", oracle.CONFIRM)
@@ -143,13 +143,13 @@ def bad_answers() -> Iterator[Case]:
     tale = ServerTale("another's confirmation", oracle.CONFIRM)
     yield tale.refuses("confirm-signature", tale.says(oracle.CONFIRM, tale.world.server.heard[oracle.CONFIRM][0]))
     tale = ServerTale("a share too few", oracle.UNMASK)
-    yield tale.refuses("shares-holders", tale.says(oracle.UNMASK, [oracle.parts(tale.honest)[1][0][:-35]]))
+    yield tale.refuses("shares-holders", tale.says(oracle.UNMASK, [oracle.parts(tale.honest)[1][0][: -oracle.SHARE]]))
     tale = ServerTale("a share beyond the field", oracle.UNMASK)
     shares = oracle.parts(tale.honest)[1][0]
     yield tale.refuses("share-range", tale.says(oracle.UNMASK, [b"\xff\xff\x1f" + shares[3:]]))
     tale = ServerTale("a share with padding", oracle.UNMASK)
     shares = oracle.parts(tale.honest)[1][0]
-    yield tale.refuses("share-range", tale.says(oracle.UNMASK, [shares[:-1] + bytes([shares[-1] | 2])]))
+    yield tale.refuses("share-range", tale.says(oracle.UNMASK, [shares[:-1] + bytes([shares[-1] | 8])]))
     tale = ServerTale("shares in the longer form", oracle.UNMASK)
     shares = oracle.parts(tale.honest)[1][0]
     packed = b"\x91\xc5" + len(shares).to_bytes(2, "big") + shares
@@ -206,9 +206,11 @@ def bad_recoveries() -> Iterator[Case]:
     honest = ServerTale("a holder that lies about one dealer", oracle.UNMASK)
     honest.world.submit(LIAR, honest.world.held[LIAR])
     outcome = sum_of(honest.world) | {"blamed": [["client-0", "client-1"]]}
-    tale = unmasking(honest.name, lambda holder, shares: [shares[0], bytes(35), *shares[2:]] if holder == 0 else shares)
+    tale = unmasking(
+        honest.name, lambda holder, shares: [shares[0], bytes(oracle.SHARE), *shares[2:]] if holder == 0 else shares
+    )
     yield bad(tale.name, "server", "share-consistent", tale.inputs(None), {"refused": [], "outcome": outcome})
-    forged = oracle.split([entropy("another secret")], 3, (1, 2, 3, 4), entropy("its draws", 200))[0]
+    forged = oracle.split([entropy("another seed", 16)], 3, (1, 2, 3, 4), entropy("its draws", 200))[0]
     tale = unmasking(
         "a dealer whose shares agree on another secret", lambda holder, shares: [*shares[:LIAR], forged[holder + 1]]
     )
@@ -224,7 +226,7 @@ def bad_recoveries() -> Iterator[Case]:
 
 def two_wrong_shares(holder: int, shares: list[bytes]) -> list[bytes]:
     """Of the liar's secret, by holders 1 and 3."""
-    return [*shares[:LIAR], bytes([holder]) + bytes(34)] if holder % 2 else shares
+    return [*shares[:LIAR], bytes([holder]).ljust(oracle.SHARE, b"\0")] if holder % 2 else shares
 
 
 def unmasking(name: str, spoil: Callable[[int, list[bytes]], list[bytes]], **changes: Any) -> ServerTale:

@@ -19,7 +19,8 @@ def bad_configs() -> Iterator[Case]:
     config = World("bad configs", clients=5, dropped=1, corrupt=0).config
     out_of_range: dict[str, dict[str, Any]] = {
         "another version": {"version": 2},
-        "another suite": {"suite": 0},
+        "another suite": {"suite": 3},
+        "the suite before this one": {"suite": 1},
         "round zero": {"round": 0},
         "seven bits": {"ring_bits": 7},
         "sixty-five bits": {"ring_bits": 65},
@@ -76,11 +77,11 @@ def bad_packing() -> Iterator[Case]:
 
 def bad_shares() -> Iterator[Case]:
     """Shares with a value that is no field element, or with padding."""
-    fields = oracle.fields_of(entropy("a share", 35), 20, oracle.LIMBS)
-    for place, value in ((0, oracle.PRIME), (0, 2**21 - 1), (5, oracle.PRIME + 3), (12, oracle.PRIME)):
+    fields = oracle.fields_of(entropy("a share", oracle.SHARE), 20, oracle.LIMBS)
+    for place, value in ((0, oracle.PRIME), (0, 2**21 - 1), (5, oracle.PRIME + 3), (6, oracle.PRIME)):
         share = oracle.number_of([*fields[:place], value, *fields[place + 1 :]], 21)
         yield bad(f"{value} in place {place}", "share-decode", "share-range", {"share": share}, {})
-    for bit in (1, 7):
+    for bit in (3, 7):
         share = oracle.number_of(fields, 21)
         share = share[:-1] + bytes([share[-1] | 1 << bit])
         yield bad(f"padding bit {bit}", "share-decode", "share-range", {"share": share}, {})

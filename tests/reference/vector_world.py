@@ -110,7 +110,7 @@ class World:
         semi_honest = quorum == 0 or degree is not None
         self.config = oracle.Config(
             version=1,
-            suite=1,
+            suite=2,
             session=entropy(f"{label}: session", 16),
             round=number,
             clients=clients,

@@ -30,8 +30,8 @@ from tests.simulation.disks import Disk
 if TYPE_CHECKING:
     from tests.simulation.witness import Seen, Witness
 
-MASK_KEY: Final = 0
-SEED: Final = 1
+MASK_KEY_SEED: Final = 0
+SELF_MASK_SEED: Final = 1
 MIN_HONEST: Final = 2
 _KINDS: Final = {kind.KIND: kind for kind in (*FROM_CLIENT, *FROM_SERVER)}
 
@@ -67,7 +67,7 @@ def i3_nothing_but_the_sum_shows(witness: Witness) -> None:
     """
     name = "i3_nothing_but_the_sum_shows"
     for position in witness.seen:
-        open_to_both = witness.knows(position, SEED) and witness.knows(position, MASK_KEY)
+        open_to_both = witness.knows(position, SELF_MASK_SEED) and witness.knows(position, MASK_KEY_SEED)
         require(not open_to_both, name, f"both secrets of position {position} are known")
     groups = witness.shown()
     honest = {unmasked.intersection(witness.seen) for seen in witness.seen.values() for unmasked in seen.unmasked}

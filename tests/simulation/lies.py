@@ -138,7 +138,7 @@ class Liar:
         if lie == "a box too few":
             return b"".join(boxes[1:])
         if lie == "other secrets":
-            dealt = self.client.deal(joined, threshold=self.cast.plan.threshold, secrets=(bytes(32), bytes(32)))
+            dealt = self.client.deal(joined, threshold=self.cast.plan.threshold, secrets=(bytes(16), bytes(16)))
             false = {holder: self.client.seal(joined, holder, box_content(*dealt[holder])) for holder in deceived}
         elif lie == "swapped labels":
             marks = SHARE_LABELS[1], SHARE_LABELS[0]

@@ -21,8 +21,8 @@ from secagg.round.client import ClientRound
 from tests.simulation import invariants
 from tests.simulation.disks import Disk
 
-MASK_KEY: Final = 0
-SEED: Final = 1
+MASK_KEY_SEED: Final = 0
+SELF_MASK_SEED: Final = 1
 _TELLING: Final = {SealedShares.KIND, MaskedInput.KIND, UnmaskShares.KIND}
 """Answers after which the adversary may know more than before."""
 
@@ -141,7 +141,7 @@ class Witness:
             case UnmaskShares.KIND:
                 seen.unmasked.add(seen.survivors)
                 for dealer in (*seen.opened, position):
-                    kind = SEED if dealer in seen.survivors else MASK_KEY
+                    kind = SELF_MASK_SEED if dealer in seen.survivors else MASK_KEY_SEED
                     seen.revealed[dealer].add(kind)
                     if dealer in self.seen:
                         self.seen[dealer].holders[kind].add(position)
@@ -167,11 +167,11 @@ class Witness:
         components without a useless equation.
         """
         masked = {position for position, seen in self.seen.items() if seen.said[MaskedInput.KIND]}
-        hidden = {position for position in masked if not self.knows(position, SEED)}
+        hidden = {position for position in masked if not self.knows(position, SELF_MASK_SEED)}
         joined_to: dict[int, set[int]] = {position: set() for position in masked}
         for position in masked:
             for peer in self.seen[position].opened:
-                if self.knows(position, MASK_KEY) or self.knows(peer, MASK_KEY):
+                if self.knows(position, MASK_KEY_SEED) or self.knows(peer, MASK_KEY_SEED):
                     continue
                 if self._cancels(position, peer, masked):
                     joined_to[position].add(peer)

@@ -189,7 +189,13 @@ def a_round_number_of_zero() -> Bait:
 @a_client_refuses(Rule.OFFER_CONFIG)
 def a_suite_of_the_future() -> Bait:
     stage = Stage(Leg.OFFER)
-    return stage.offers(altered(stage.table.config, suite=2))
+    return stage.offers(altered(stage.table.config, suite=3))
+
+
+@a_client_refuses(Rule.OFFER_CONFIG)
+def the_suite_before_this_one() -> Bait:
+    stage = Stage(Leg.OFFER)
+    return stage.offers(altered(stage.table.config, suite=1))
 
 
 @a_client_refuses(Rule.OFFER_INVITED)

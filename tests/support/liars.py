@@ -44,8 +44,8 @@ from secagg.testing.entropy import FixedEntropy
 from secagg.testing.table import Table
 from secagg.types import SERVER, Leg
 
-MASK_KEY: Final = 0
-SEED: Final = 1
+MASK_KEY_SEED: Final = 0
+SELF_MASK_SEED: Final = 1
 """Which of a dealer's two secrets a share is of: its place in a box."""
 
 _KINDS: Final = {kind.KIND: kind for kind in FROM_CLIENT}
@@ -191,7 +191,7 @@ class LyingServer:
 
     def shares_of(self, dealer: int, kind: int, survivors: Collection[int]) -> dict[int, bytes]:
         """Holder -> the share of one secret that it revealed, believing in these survivors."""
-        if (dealer in survivors) != (kind == SEED):
+        if (dealer in survivors) != (kind == SELF_MASK_SEED):
             return {}
         return {holder: shares[dealer] for holder, shares in self.revealed.items() if dealer in shares}
 
@@ -205,13 +205,14 @@ class LyingServer:
             raise ValueError("these shares are of no secret")
         return secret
 
-    def strip(self, victim: int, *, seed: Secret, mask_keys: Mapping[int, Secret]) -> Words:
-        """A victim's masked input without its self mask and its masks towards clients whose mask key is known."""
+    def strip(self, victim: int, *, seed: Secret, mask_key_seeds: Mapping[int, Secret]) -> Words:
+        """A victim's masked input without its self mask and its masks towards clients whose mask-key seed is known."""
         words = self.inputs[victim].copy()
         digest, roster = self.config.digest, self.joined
         plus = [keys.self_mask_key(seed, config_digest=digest, position=victim)]
         minus: list[Secret] = []
-        for peer, private in mask_keys.items():
+        for peer, key_seed in mask_key_seeds.items():
+            private = keys.mask_private(key_seed, config_digest=digest, position=peer)
             ends = roster.mask_endpoint(peer), roster.mask_endpoint(victim)
             key = keys.pairwise_mask_key(private, *ends, config_digest=digest, roster_digest=roster.digest)
             (plus if masking.pair_sign(victim, peer) > 0 else minus).append(key)
@@ -320,7 +321,7 @@ class LyingClient:
         return aead.seal(box.sending, content, context=box.context)
 
     def open(self, roster: Joined, dealer: int, box: bytes) -> tuple[bytes, bytes]:
-        """The two shares in a box that was sealed for it: of the mask key, and of the seed."""
+        """The two shares in a box that was sealed for it: of the mask-key seed, and of the self-mask seed."""
         keys_of_box = self._box_keys(roster, dealer)
         content = aead.open_box(keys_of_box.receiving, box, context=keys_of_box.context)
         if content is None:

@@ -94,6 +94,7 @@ def round_keys(round_secret: str, config_digest: str, position: int) -> Outputs:
     made = keys.round_secrets(secret(round_secret), config_digest=digest, position=position)
     commitment = keys.seed_commitment(made.self_mask_seed, config_digest=digest, position=position)
     return {
+        "mask_key_seed": made.mask_key_seed.reveal().hex(),
         "mask_key": made.mask_private.reveal().hex(),
         "box_key": made.box_private.reveal().hex(),
         "self_mask_seed": made.self_mask_seed.reveal().hex(),

@@ -37,7 +37,7 @@ from secagg.primitives import agreement, labels
 from secagg.primitives.secret import Secret
 from secagg.ring import Ring
 from secagg.rules import Rule
-from secagg.shamir import SHARE_SIZE, encode_shares
+from secagg.shamir import LIMBS, SHARE_SIZE, encode_shares
 from secagg.testing.entropy import fixed_identity
 from secagg.testing.plans import LaxPolicy, small_regular_plan
 from secagg.testing.table import VectorRecipe, client_names
@@ -552,7 +552,7 @@ def test_two_sides_of_an_edge_count_only_where_both_masked_it() -> None:
 
 
 def test_revealed_shares_are_one_a_dealer_and_in_range() -> None:
-    values = np.random.default_rng(2).integers(0, PRIME, (3, 13), dtype=np.int64)
+    values = np.random.default_rng(2).integers(0, PRIME, (3, LIMBS), dtype=np.int64)
     data = encode_shares(values).tobytes()
     found = checks.check_unmask_shares(UnmaskShares(data), dealers=(2, 4, 9))
     assert list(found) == [2, 4, 9]
@@ -563,8 +563,8 @@ def test_revealed_shares_are_one_a_dealer_and_in_range() -> None:
 
 @pytest.mark.parametrize("index", range(3))
 def test_one_share_out_of_range_refuses_all(index: int) -> None:
-    shares = encode_shares(np.zeros((3, 13), dtype=np.int64))
-    for place, value in ((34, 0x80), (34, 0x02), (0, 0xFF)):
+    shares = encode_shares(np.zeros((3, LIMBS), dtype=np.int64))
+    for place, value in ((18, 0x80), (18, 0x08), (0, 0xFF)):
         bad = shares.copy()
         bad[index, place] = value
         if place == 0:  # the first element all ones: 2^21 - 1, which is above the prime

@@ -88,7 +88,7 @@ def broken_rule(data: bytes) -> Rule:
 def test_the_encoding_is_every_field_in_order() -> None:
     assert dict(zip(WIRE_FIELDS, msgspec.msgpack.decode(CONFIG.encoded), strict=True)) == {
         "version": 1,
-        "suite": 1,
+        "suite": 2,
         "session": bytes(range(16)),
         "round": 7,
         "clients": 20,
@@ -191,7 +191,8 @@ OUT_OF_RANGE: Final[list[tuple[str, Any]]] = [
     ("version", 0),
     ("version", 2),
     ("suite", 0),
-    ("suite", 2),
+    ("suite", 1),
+    ("suite", 3),
     ("round", 0),
     ("ring_bits", 0),
     ("ring_bits", 7),
@@ -306,7 +307,7 @@ def test_a_config_has_one_encoding() -> None:
     for data in (encoded + b"\0", encoded[:-1], b"", msgspec.msgpack.encode([*msgspec.msgpack.decode(encoded), 0])):
         with pytest.raises(Malformed):
             RoundConfig.decode(data)
-    assert encoded[:5] == b"\xdc\x00\x13\x01\x01"  # nineteen fields, of which the first two are ones
+    assert encoded[:5] == b"\xdc\x00\x13\x01\x02"  # nineteen fields, of which the first two are one and two
     longer = b"\xdc\x00\x13\xcc\x01" + encoded[4:]
     assert msgspec.msgpack.decode(longer) == msgspec.msgpack.decode(encoded)
     with pytest.raises(Malformed, match="canonical"):

@@ -288,13 +288,13 @@ def product_recover(shares: Mapping[int, bytes], threshold: int) -> bytes | None
 
 def oracle_split(secret: bytes, threshold: int, holders: int) -> list[bytes]:
     xs = range(1, holders + 1)
-    return list(oracle.split([secret], threshold, xs, system_entropy(4 * 13 * threshold))[0].values())
+    return list(oracle.split([secret], threshold, xs, system_entropy(4 * oracle.LIMBS * threshold))[0].values())
 
 
 def oracle_recover(shares: Mapping[int, bytes], threshold: int) -> bytes | None:
     try:
         return oracle.recover({holder + 1: share for holder, share in list(shares.items())[:threshold]})
-    except OverflowError:  # what comes of too few shares is not 32 bytes
+    except OverflowError:  # what comes of too few shares is not 16 bytes
         return None
 
 

@@ -115,7 +115,7 @@ def test_what_two_keys_were_agreed_by_is_overwritten(monkeypatch: pytest.MonkeyP
         return made[-1]
 
     def private(root: Secret, **named: Any) -> Secret:
-        made.append(keys._branch(root, b"box\0", named["config_digest"], named["position"]))
+        made.append(keys._branch(root, b"box\0", named["config_digest"], named["position"], length=32))
         return made[-1]
 
     def derived(*arguments: Any, **named: Any) -> Secret:
@@ -138,9 +138,9 @@ def test_what_two_keys_were_agreed_by_is_overwritten(monkeypatch: pytest.MonkeyP
     assert is_wiped(made[-1])
 
 
-def test_round_secrets_are_overwritten_all_four() -> None:
+def test_round_secrets_are_overwritten_all_five() -> None:
     secrets = keys.round_secrets(Secret(b"r" * 32), config_digest=bytes(32), position=0)
-    held = [secrets.root, secrets.mask_private, secrets.box_private, secrets.self_mask_seed]
+    held = [secrets.root, secrets.mask_key_seed, secrets.mask_private, secrets.box_private, secrets.self_mask_seed]
     secrets.wipe()
     assert all(is_wiped(secret) for secret in held)
 

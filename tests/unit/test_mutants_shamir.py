@@ -13,6 +13,7 @@ from secagg.errors import ConfigError, MisuseError
 from secagg.field import PRIME
 from secagg.primitives.secret import Secret
 from secagg.shamir import LIMBS, MAX_THRESHOLD, Recovery
+from tests.support.whitebox import is_wiped
 
 
 def positions(count: int) -> Any:
@@ -40,7 +41,7 @@ def test_the_coefficients_are_overwritten_once_they_are_used(monkeypatch: pytest
         return drawn[-1]
 
     monkeypatch.setattr(shamir.np, "empty", empty)  # type: ignore[attr-defined]  # the numpy it computes with
-    shamir.split([Secret(b"s" * 32)], threshold=3, xs=positions(4), entropy=entropy)
+    shamir.split([Secret(b"s" * 16)], threshold=3, xs=positions(4), entropy=entropy)
     (polynomials,) = [array for array in made if array.shape == (3, LIMBS)]
     assert drawn
     assert not polynomials.any()
@@ -54,13 +55,13 @@ def test_a_generator_is_asked_64_times_and_then_given_up() -> None:
         return b"\xff" * count
 
     with pytest.raises(MisuseError, match="64 draws in a row"):
-        shamir.split([Secret(bytes(32))], threshold=2, xs=positions(2), entropy=stuck)
+        shamir.split([Secret(bytes(16))], threshold=2, xs=positions(2), entropy=stuck)
     assert asked == [4 * LIMBS] * 64
 
 
 def test_a_generator_that_gives_too_little_is_told_how_much_was_asked_for() -> None:
     with pytest.raises(MisuseError, match=f"returned 3 bytes where {4 * LIMBS} were asked for"):
-        shamir.split([Secret(bytes(32))], threshold=2, xs=positions(2), entropy=lambda count: bytes(3))
+        shamir.split([Secret(bytes(16))], threshold=2, xs=positions(2), entropy=lambda count: bytes(3))
 
 
 def test_the_largest_threshold_lacks_shares_and_is_not_out_of_range() -> None:
@@ -80,3 +81,17 @@ def test_refusals_name_the_last_element_of_the_field() -> None:
         shamir.recover_many(np.zeros((1, 1, LIMBS), dtype=np.int64), np.array([PRIME], dtype=np.int64))
     with pytest.raises(MisuseError, match=f"from 0 to {PRIME - 1}"):
         shamir.encode_shares(np.full(LIMBS, PRIME, dtype=np.int64))
+
+
+def test_of_two_secrets_the_one_that_fewer_shares_agree_on_is_overwritten() -> None:
+    fewer, more = Secret(b"f" * 16), Secret(b"m" * 16)
+    attempts = [shamir._Attempt(secret, np.arange(7) < count) for secret, count in ((fewer, 3), (more, 5))]
+    assert shamir._judge(positions(7), 3, iter(attempts)).secret is more
+    assert is_wiped(fewer)
+    assert not is_wiped(more)
+
+
+def test_bad_holders_are_named_in_ascending_order() -> None:
+    xs = np.array([9, 4, 7, 2, 5], dtype=np.int64)
+    attempt = shamir._Attempt(Secret(bytes(16)), np.array([False, True, False, True, False]))
+    assert shamir._judge(xs, 2, iter([attempt])).bad_holders == (5, 7, 9)

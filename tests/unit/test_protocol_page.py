@@ -274,7 +274,7 @@ STORE_KEY = b"\x22" * 32
 
 # label -> (the secret derived from, what the code derives: the key itself, or bytes of the stream it opens)
 DERIVED: dict[str, tuple[bytes, bytes | None]] = {
-    "derive/mask-key": (ROOTS[LOW].reveal(), SECRETS[LOW].mask_private.reveal()),
+    "derive/mask-key-seed": (ROOTS[LOW].reveal(), SECRETS[LOW].mask_key_seed.reveal()),
     "derive/box-key": (ROOTS[LOW].reveal(), SECRETS[LOW].box_private.reveal()),
     "derive/self-mask-seed": (ROOTS[LOW].reveal(), SECRETS[LOW].self_mask_seed.reveal()),
     "derive/shamir-coefficients": (ROOTS[LOW].reveal(), None),
@@ -285,6 +285,7 @@ DERIVED: dict[str, tuple[bytes, bytes | None]] = {
     ),
     "pair/channel": (AGREED_CHANNEL.reveal(), some_channel()._key.reveal()),
     "channel/tag": (some_channel()._key.reveal(), some_channel()._key_for(channel.Direction.DOWN, 6, 2).reveal()),
+    "expand/mask-key": (SECRETS[LOW].mask_key_seed.reveal(), SECRETS[LOW].mask_private.reveal()),
     "expand/self-mask": (
         SECRETS[LOW].self_mask_seed.reveal(),
         keys.self_mask_key(SECRETS[LOW].self_mask_seed, config_digest=DIGEST, position=LOW).reveal(),

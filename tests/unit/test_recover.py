@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from protocols.faults import flip
 from secagg import shamir
 from secagg.aggregate import Aggregate, Blame
 from secagg.errors import RoundAborted, Unrecoverable
 from secagg.field import PRIME
+from secagg.pairwise import keys
 from secagg.pairwise import server as phases
 from secagg.pairwise.recover import Recovery, Reports
 from secagg.plan import Plan
@@ -24,6 +26,8 @@ from secagg.rules import Rule
 from secagg.testing.plans import small_regular_plan
 from secagg.testing.table import Table
 from secagg.types import Leg
+from tests.support.liars import LyingClient
+from tests.support.whitebox import is_wiped
 
 PLAN: Final = Plan.find(clients=12, max_dropped=4, max_corrupt=2)
 """Threshold 8, so four spare shares: lies of two holders are named, of four are found, of five end the round."""
@@ -256,7 +260,7 @@ def test_where_the_plans_liars_could_have_done_it_nobody_is_named(quiet: int) ->
 def reshared(revealed: Revealed, dealer: int, holders: Iterable[int]) -> None:
     """Give these holders shares of a secret that their dealer never advertised; they agree with one another."""
     xs = np.arange(1, PLAN.clients + 1, dtype=np.int64)
-    block = shamir.split([Secret(os.urandom(32))], threshold=T, xs=xs, entropy=os.urandom)
+    block = shamir.split([Secret(os.urandom(16))], threshold=T, xs=xs, entropy=os.urandom)
     values, _ = shamir.decode_shares(block)
     for holder in holders:
         revealed[holder][dealer] = values[0, holder]
@@ -270,10 +274,36 @@ def test_a_dealer_that_shared_what_it_did_not_advertise_is_named() -> None:
     assert error.rule is Rule.SECRET_MATCHES
 
 
-def test_a_dropped_dealer_that_shared_another_mask_key_is_named() -> None:
+def test_a_dropped_dealer_that_shared_another_mask_key_seed_is_named() -> None:
     table, revealed = unmasking(silent={Leg.MASK: ["client-0003"]})
     reshared(revealed, 3, sorted(revealed))
     assert unrecoverable(table).suspects == ("client-0003",)
+
+
+def test_a_rebuilt_mask_key_seed_that_leads_to_another_public_key_is_refused() -> None:
+    table, _ = unmasking(silent={Leg.MASK: ["client-0003"]})
+    recovery = prepared(table)
+    secrets = LyingClient(table, "client-0003").secrets
+    assert recovery._verifies(3, secrets.mask_key_seed)
+    others = [secrets.self_mask_seed, LyingClient(table, "client-0004").secrets.mask_key_seed, Secret(bytes(16))]
+    others += [Secret(flip(secrets.mask_key_seed.reveal(), bit)) for bit in range(128)]
+    assert not any(recovery._verifies(3, other) for other in others)
+    assert not recovery._verifies(4, secrets.mask_key_seed)
+
+
+def test_mask_keys_derived_from_rebuilt_seeds_are_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Secret] = []
+    derive = keys.mask_private
+
+    def derived(*arguments: Any, **named: Any) -> Secret:
+        made.append(derive(*arguments, **named))
+        return made[-1]
+
+    table, _ = unmasking(silent={Leg.MASK: ["client-0003", "client-0007"]})
+    monkeypatch.setattr(keys, "mask_private", derived)
+    assert_exact(table, recover(table))
+    assert len(made) == 4  # to verify each, and to take its masks off
+    assert all(is_wiped(private) for private in made)
 
 
 @pytest.mark.parametrize(("agreeing", "named"), [(11, True), (10, True), (9, False), (8, False)])
@@ -395,6 +425,14 @@ def test_reports_by_more_clients_than_can_lie_prove_a_dealers_fault() -> None:
     assert Reports({1: frozenset({7})}, 0).proven == {7}
     assert Reports({}, 2).proven == frozenset()
     assert Reports({}, 2).disputed == ()
+
+
+def test_disputes_and_names_stand_in_the_order_of_positions() -> None:
+    reports = Reports({9: frozenset({8, 1}), 2: frozenset({16, 3})}, 1)
+    assert reports.disputed == ((2, 3), (2, 16), (9, 1), (9, 8))
+    table, _ = unmasking()
+    recovery = prepared(table)
+    assert recovery._names(frozenset({8, 1})) == (table.names[1], table.names[8])
 
 
 def test_a_secret_short_of_shares_names_what_the_reports_prove() -> None:

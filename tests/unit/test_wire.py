@@ -84,13 +84,13 @@ EXAMPLES: Final[Mapping[type[Message], Message]] = {
     RoundOffer: RoundOffer(config=b"config", invited=["a", "b" * 40], server_key=bytes(32)),
     KeyAdvert: KeyAdvert(mask_key=bytes(32), box_key=bytes(32), seed_commitment=bytes(32), signature=bytes(64)),
     Roster: Roster(joined=b"\1", adverts=[KeyAdvert(bytes(32), bytes(32), bytes(32), bytes(64))]),
-    SealedShares: SealedShares(boxes=bytes(88)),
-    Inbox: Inbox(senders=b"\1", boxes=bytes(88)),
+    SealedShares: SealedShares(boxes=bytes(56)),
+    Inbox: Inbox(senders=b"\1", boxes=bytes(56)),
     MaskedInput: MaskedInput(chunk=7, unopened=b"\1"),
     SurvivorSet: SurvivorSet(survivors=b"\1"),
     SurvivorSignature: SurvivorSignature(signature=bytes(64)),
     UnmaskRequest: UnmaskRequest(signers=b"\1", signatures=bytes(64)),
-    UnmaskShares: UnmaskShares(shares=bytes(35)),
+    UnmaskShares: UnmaskShares(shares=bytes(19)),
 }
 by_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 
