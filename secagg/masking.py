@@ -2,15 +2,15 @@
 
 Promise: what is added is exactly the definition below, whatever the chunk size, the range or the number of workers.
 
-A mask key is a 32-byte `Secret`. Word i of its mask is the i-th little-endian word of its keystream, 32 bits wide for
-rings up to 32 bits and 64 bits above, reduced modulo 2**b when it is packed. A client adds its self mask, adds the
-pairwise mask of every neighbor at a higher position and subtracts that of every neighbor at a lower one, so pairwise
-masks cancel in the sum (Bonawitz et al., CCS 2017).
+A mask key is a `Secret` that names a stream of `prg`. Word i of its mask is the i-th little-endian word of its
+keystream, 32 bits wide for rings up to 32 bits and 64 bits above, reduced modulo 2**b when it is packed. A client adds
+its self mask, adds the pairwise mask of every neighbor at a higher position and subtracts that of every neighbor at a
+lower one, so pairwise masks cancel in the sum (Bonawitz et al., CCS 2017).
 
 `self_mask`, `pairwise_mask` and `net_mask` are that definition, for auditors and tests. `accumulate` and `mask_input`
 compute it fast: the chunk of the accumulator is the outer loop and the keys the inner one, so chunk and keystream stay
-in the second-level cache (docs/performance.md, "Masks"). `_Streams.add_to` is the whole kernel: replace it alone to
-replace how masks are expanded.
+in the cache, and a chunk is a segment of the streams (docs/performance.md, "Masks"). `_Streams.add_to` is the whole
+kernel: replace it alone to replace how masks are expanded.
 
 No thread is started here: work is shared out only through an executor the caller passes in, and the encryption and
 the addition release the interpreter lock. Imports numpy, the errors, `ring` and the primitives `prg` and `secret`.
@@ -18,6 +18,7 @@ the addition release the interpreter lock. Imports numpy, the errors, `ring` and
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, wait
 from functools import partial
@@ -30,17 +31,16 @@ from secagg.primitives import prg
 from secagg.primitives.secret import Secret
 from secagg.ring import Ring, Words
 
-CHUNK_BYTES: Final = 256 * 1024
-"""Bytes of words, and of keystream, handled at a time: with the zeros they fit a second-level cache of 1 MiB."""
+CHUNK_BYTES: Final = prg.SEGMENT
+"""Bytes of words, and of keystream, handled at a time: a segment, which is cheapest written whole."""
+
+PIECE_BYTES: Final = 128 * 1024
+"""What a client alone on its thread masks at a time: a small device pays for what is held beside the output."""
 
 MIN_BYTES_PER_WORKER: Final = 2 * 1024 * 1024
 """Keystream below which handing work to another thread costs more than it saves."""
 
-MIN_SPLIT_BYTES: Final = 128 * 1024
-"""Smallest piece of a vector worth a thread: with shorter ones the threads mostly wait for the interpreter lock."""
-
 _SPLIT_WORDS = 16  # parts meet at whole blocks of keystream, whole groups of packed words and whole cache lines
-_ZEROS = bytes(CHUNK_BYTES)
 
 Sign = Literal[1, -1]
 
@@ -119,8 +119,9 @@ def accumulate(
     _require_accumulator(acc)
     _require_on_block(start, acc.itemsize)
     offset = start * acc.itemsize
-    pieces = _useful_workers(acc.nbytes, len(plus) + len(minus), executor, workers)
-    step = _split(len(acc), pieces)
+    parts = _useful_workers(acc.nbytes, len(plus) + len(minus), executor, workers)
+    chunk = CHUNK_BYTES // acc.itemsize
+    step = max(-(-len(acc) // (parts * chunk)), 1) * chunk
     jobs = [
         partial(_add_masks, acc[first : first + step], plus, minus, offset + first * acc.itemsize)
         for first in range(0, len(acc), step)
@@ -172,17 +173,14 @@ def mask_input(
     if len(out) != size:
         raise MisuseError(f"{length} words pack into {size} bytes, got an out of {len(out)}")
     threads = _useful_workers(length * ring.word_bytes, len(plus) + len(minus), executor, workers)
-    # Alone, half a chunk is as fast, and what is held beside the output is what a small device pays for.
-    chunk = CHUNK_BYTES if threads > 1 else CHUNK_BYTES // 2
-    windows = max(-(-length * ring.word_bytes // (threads * chunk)), 1)
-    step = _split(length, threads * windows)
-    position = start * ring.word_bytes
-    streams = [_Streams(plus, minus, position=position, chunk_bytes=step * ring.word_bytes) for _ in range(threads)]
-    for window in range(0, length, threads * step):
-        ranges = [(first, min(first + step, length)) for first in range(window, length, step)[:threads]]
+    ranges = _ranges(start, length, (CHUNK_BYTES if threads > 1 else PIECE_BYTES) // ring.word_bytes)
+    in_pieces = threads == 1 and len(ranges) > 1
+    largest = max((stop - first for first, stop in ranges), default=0) * ring.word_bytes
+    streams = [_Streams(plus, minus, largest=largest, in_pieces=in_pieces) for _ in range(threads)]
+    for window in range(0, len(ranges), threads):
         jobs = [
             partial(_mask_chunk, stream, ring, _read_words(read, start + first, start + stop, ring), start, first, out)
-            for stream, (first, stop) in zip(streams, ranges, strict=False)
+            for stream, (first, stop) in zip(streams, ranges[window : window + threads], strict=False)
         ]
         _run(jobs, executor)
         del jobs  # before the next read: the chunks of two windows are never alive together
@@ -190,50 +188,44 @@ def mask_input(
 
 
 class _Streams:
-    """The keystreams of some keys, open side by side at one position: the replaceable seam of this module."""
+    """The keystreams of some keys, side by side, and room for `largest` bytes of one: the replaceable seam."""
 
-    __slots__ = ("_buffer", "_minus", "_plus", "_position")
+    __slots__ = ("_buffer", "_minus", "_plus")
 
-    def __init__(self, plus: Sequence[Secret], minus: Sequence[Secret], *, position: int, chunk_bytes: int) -> None:
-        self._plus = [(key, prg.open_stream(key, byte_offset=position)) for key in plus]
-        self._minus = [(key, prg.open_stream(key, byte_offset=position)) for key in minus]
-        self._position = position
-        self._buffer = np.empty(min(chunk_bytes, CHUNK_BYTES), dtype=np.uint8)
+    def __init__(self, plus: Sequence[Secret], minus: Sequence[Secret], *, largest: int, in_pieces: bool) -> None:
+        self._plus = [prg.open_stream(key, in_pieces=in_pieces) for key in plus]
+        self._minus = [prg.open_stream(key, in_pieces=in_pieces) for key in minus]
+        self._buffer = np.empty(min(largest, CHUNK_BYTES) + prg.SPARE, dtype=np.uint8)
 
-    def seek(self, position: int) -> None:
-        """Move every stream to a byte position on a block; free where they are there already."""
-        if position != self._position:
-            for key, stream in (*self._plus, *self._minus):
-                prg.seek(stream, key, byte_offset=position)
-            self._position = position
+    def add_to(self, chunk: Words, position: int) -> None:
+        """Add and subtract the words of every stream from byte `position` on, in place."""
+        done = 0
+        while done < len(chunk):
+            start = position + done * chunk.itemsize
+            part = chunk[done : done + min(prg.SEGMENT - start % prg.SEGMENT, CHUNK_BYTES) // chunk.itemsize]
+            self._add_piece(part, start)
+            done += len(part)
 
-    def add_to(self, chunk: Words) -> None:
-        """Add and subtract the next words of every stream, in place; the chunk is no longer than the buffer."""
-        zeros = memoryview(_ZEROS)[: chunk.nbytes]
-        raw = self._buffer[: chunk.nbytes]
-        words = raw.view(f"<u{chunk.itemsize}")
-        for _, stream in self._plus:
-            stream.update_into(zeros, raw.data)
-            np.add(chunk, words, out=chunk)
-        for _, stream in self._minus:
-            stream.update_into(zeros, raw.data)
-            np.subtract(chunk, words, out=chunk)
-        self._position += chunk.nbytes
+    def _add_piece(self, part: Words, start: int) -> None:
+        size, buffer = part.nbytes, self._buffer.data
+        words = self._buffer[:size].view(f"<u{part.itemsize}")
+        for stream in self._plus:
+            stream.write(start, size, buffer)
+            np.add(part, words, out=part)
+        for stream in self._minus:
+            stream.write(start, size, buffer)
+            np.subtract(part, words, out=part)
 
 
 def _add_masks(acc: Words, plus: Sequence[Secret], minus: Sequence[Secret], position: int) -> None:
-    streams = _Streams(plus, minus, position=position, chunk_bytes=acc.nbytes)
-    step = CHUNK_BYTES // acc.itemsize
-    for first in range(0, len(acc), step):
-        streams.add_to(acc[first : first + step])
+    _Streams(plus, minus, largest=acc.nbytes, in_pieces=False).add_to(acc, position)
 
 
 def _mask_chunk(
     streams: _Streams, ring: Ring, words: Words, start: int, first: int, out: bytearray | memoryview
 ) -> None:
     """Mask the words `first` places into a range that begins at coordinate `start`, and pack them where they go."""
-    streams.seek((start + first) * ring.word_bytes)
-    streams.add_to(words)
+    streams.add_to(words, (start + first) * ring.word_bytes)
     ring.pack_into(words, out, first)
 
 
@@ -278,12 +270,14 @@ def check_workers(executor: Executor | None, workers: int) -> None:
 def _useful_workers(size: int, keys: int, executor: Executor | None, workers: int) -> int:
     """How many of `workers` threads pay for `keys` masks of `size` bytes; at least one."""
     check_workers(executor, workers)
-    return max(1, min(workers, size // MIN_SPLIT_BYTES, size * keys // MIN_BYTES_PER_WORKER))
+    return max(1, min(workers, -(-size // CHUNK_BYTES), size * keys // MIN_BYTES_PER_WORKER))
 
 
-def _split(length: int, pieces: int) -> int:
-    """Words of each of `pieces` equal parts of a vector, rounded up to where parts may meet; positive."""
-    return max(-(-length // (pieces * _SPLIT_WORDS)), 1) * _SPLIT_WORDS
+def _ranges(start: int, length: int, chunk: int) -> list[tuple[int, int]]:
+    """Cut a range of words that begins at coordinate `start` where chunks of whole vectors meet; as (first, stop)."""
+    lead = -start % chunk // _SPLIT_WORDS * _SPLIT_WORDS
+    cuts = [0, *range(lead or chunk, length, chunk), length]
+    return list(itertools.pairwise(cuts)) if length else []
 
 
 def _run(jobs: Sequence[Callable[[], None]], executor: Executor | None) -> None:

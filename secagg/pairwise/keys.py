@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from secagg.primitives import agreement, labels
 from secagg.primitives.aead import BOX_KEY_SIZE
 from secagg.primitives.kdf import derive, digest
-from secagg.primitives.prg import STREAM_KEY_SIZE, open_stream
+from secagg.primitives.prg import STREAM_KEY_SIZE, reader
 from secagg.primitives.secret import Secret
 from secagg.primitives.suite import ROUND_SECRET_SIZE
 from secagg.types import Entropy
@@ -123,9 +123,9 @@ def coefficient_entropy(root: Secret, *, config_digest: bytes, roster_digest: by
         context=roster_digest,
         length=STREAM_KEY_SIZE,
     )
-    stream = open_stream(key)
+    read = reader(key)
     key.wipe()
-    return lambda count: stream.update(bytes(count))
+    return read
 
 
 def _pair_context(one: Endpoint, other: Endpoint, roster_digest: bytes) -> bytes:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 from unittest import mock
 
 from secagg.primitives import aead, prg
@@ -62,10 +61,10 @@ class Tape:
         if self.party not in {"", *self.liars}:
             self._sealing.append((key.reveal(), plaintext, bytes(context)))
 
-    def note_stream(self, key: Secret, byte_offset: int) -> None:
+    def note_stream(self, key: Secret) -> None:
         """Keep the name of a mask stream until it is known what left under it; a server opens them to remove masks."""
         if self.party not in {"", SERVER, *self.liars}:
-            self._opened.append(key.reveal() + byte_offset.to_bytes(8, "big"))
+            self._opened.append(key.reveal())
 
     def note_left(self, said: list[bytes]) -> None:
         """I4: what left under a key is all that ever leaves under it; to say the same again is no reuse.
@@ -92,9 +91,9 @@ class Tape:
             self.note_seal(key, plaintext, context)
             return seal(key, plaintext, context=context)
 
-        def noted_stream(key: Secret, *, byte_offset: int = 0) -> Any:
-            self.note_stream(key, byte_offset)
-            return open_stream(key, byte_offset=byte_offset)
+        def noted_stream(key: Secret, *, in_pieces: bool = False) -> prg.Stream:
+            self.note_stream(key)
+            return open_stream(key, in_pieces=in_pieces)
 
         with (
             mock.patch.object(aead, "seal", noted_seal),
