@@ -19,7 +19,7 @@ import numpy as np
 from secagg.errors import ConfigError
 from secagg.primitives import labels
 from secagg.primitives.kdf import derive
-from secagg.primitives.prg import STREAM_KEY_SIZE, open_stream
+from secagg.primitives.prg import STREAM_KEY_SIZE, reader
 from secagg.primitives.secret import Secret
 
 _WORDS = 1 << 64
@@ -95,6 +95,6 @@ def permutation(count: int, seed: bytes) -> tuple[int, ...]:
 
 def _words(seed: bytes, batch: int) -> Iterator[int]:
     """Yield uniform 64-bit words from a public seed without end, `batch` of them at a time."""
-    stream = open_stream(derive(Secret(seed), salt=b"", label=labels.GRAPH, length=STREAM_KEY_SIZE))
+    read = reader(derive(Secret(seed), salt=b"", label=labels.GRAPH, length=STREAM_KEY_SIZE))
     while True:
-        yield from np.frombuffer(stream.update(bytes(8 * batch)), dtype="<u8").tolist()
+        yield from np.frombuffer(read(8 * batch), dtype="<u8").tolist()

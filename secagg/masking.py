@@ -2,15 +2,15 @@
 
 Promise: what is added is exactly the definition below, whatever the chunk size, the range or the number of workers.
 
-A mask key is a 32-byte `Secret`. Word i of its mask is the i-th little-endian word of its keystream, 32 bits wide for
-rings up to 32 bits and 64 bits above, reduced modulo 2**b when it is packed. A client adds its self mask, adds the
-pairwise mask of every neighbor at a higher position and subtracts that of every neighbor at a lower one, so pairwise
-masks cancel in the sum (Bonawitz et al., CCS 2017).
+A mask key is a `Secret` that names a stream of `prg`. Word i of its mask is the i-th little-endian word of its
+keystream, 32 bits wide for rings up to 32 bits and 64 bits above, reduced modulo 2**b when it is packed. A client adds
+its self mask, adds the pairwise mask of every neighbor at a higher position and subtracts that of every neighbor at a
+lower one, so pairwise masks cancel in the sum (Bonawitz et al., CCS 2017).
 
 `self_mask`, `pairwise_mask` and `net_mask` are that definition, for auditors and tests. `accumulate` and `mask_input`
 compute it fast: the chunk of the accumulator is the outer loop and the keys the inner one, so chunk and keystream stay
-in the second-level cache (docs/performance.md, "Masks"). `_Streams.add_to` is the whole kernel: replace it alone to
-replace how masks are expanded.
+in the cache (docs/performance.md, "Masks"). `_Streams.add_to` is the whole kernel: replace it alone to replace how
+masks are expanded.
 
 No thread is started here: work is shared out only through an executor the caller passes in, and the encryption and
 the addition release the interpreter lock. Imports numpy, the errors, `ring` and the primitives `prg` and `secret`.
@@ -18,6 +18,7 @@ the addition release the interpreter lock. Imports numpy, the errors, `ring` and
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, wait
 from functools import partial
@@ -30,17 +31,18 @@ from secagg.primitives import prg
 from secagg.primitives.secret import Secret
 from secagg.ring import Ring, Words
 
-CHUNK_BYTES: Final = 256 * 1024
-"""Bytes of words, and of keystream, handled at a time: with the zeros they fit a second-level cache of 1 MiB."""
+CHUNK_BYTES: Final = 128 * 1024
+"""Bytes of words, and of keystream, that one thread alone handles at a time."""
+
+SHARED_CHUNK_BYTES: Final = prg.SEGMENT
+"""And each of several: whole segments, since nothing else starts as fast, and calls so long that none waits for another
+to get the interpreter lock."""
 
 MIN_BYTES_PER_WORKER: Final = 2 * 1024 * 1024
 """Keystream below which handing work to another thread costs more than it saves."""
 
-MIN_SPLIT_BYTES: Final = 128 * 1024
-"""Smallest piece of a vector worth a thread: with shorter ones the threads mostly wait for the interpreter lock."""
-
-_SPLIT_WORDS = 16  # parts meet at whole blocks of keystream, whole groups of packed words and whole cache lines
-_ZEROS = bytes(CHUNK_BYTES)
+SPLIT_WORDS: Final = 16
+"""Parts of a vector meet at multiples of this: at whole blocks of keystream and whole groups of packed words."""
 
 Sign = Literal[1, -1]
 
@@ -108,22 +110,24 @@ def accumulate(
         acc: a contiguous, writable vector of uint32 or uint64; the width is that of the keystream's words.
         plus: keys of masks to add.
         minus: keys of masks to subtract.
-        start: coordinate of acc[0] in the whole vector; a whole number of 16-byte blocks.
+        start: coordinate of acc[0] in the whole vector; a multiple of SPLIT_WORDS.
         executor: runs ranges of acc in its threads. Where all of them are busy, the caller's thread does the work.
         workers: threads to use, the caller's own among them; fewer are used where more would not pay.
 
     Raises:
-        MisuseError: acc is no such vector, or start is not on a block.
+        MisuseError: acc is no such vector, or start is no such multiple.
         ConfigError: workers is not positive, or is above 1 without an executor.
     """
     _require_accumulator(acc)
-    _require_on_block(start, acc.itemsize)
-    offset = start * acc.itemsize
-    pieces = _useful_workers(acc.nbytes, len(plus) + len(minus), executor, workers)
-    step = _split(len(acc), pieces)
+    _require_start(start)
+    threads = _useful_workers(acc.nbytes, len(plus) + len(minus), executor, workers)
+    chunk_bytes = _chunk_bytes(threads)
+    chunk = chunk_bytes // acc.itemsize
+    inside = start % chunk  # so that jobs meet where chunks of the whole vector do, and are no more than threads
+    step = -(-(inside + len(acc)) // (threads * chunk)) * chunk
     jobs = [
-        partial(_add_masks, acc[first : first + step], plus, minus, offset + first * acc.itemsize)
-        for first in range(0, len(acc), step)
+        partial(_Streams(plus, minus, chunk_bytes).add_to, acc[first:stop], (start + first) * acc.itemsize)
+        for first, stop in _ranges(inside, len(acc), step)
     ]
     _run(jobs, executor)
 
@@ -162,27 +166,23 @@ def mask_input(
 
     Raises:
         MisuseError: `read` returned something else than a fresh vector of the ring's words of the length asked for,
-            start is not on a block, or out has another size.
+            start is no multiple of SPLIT_WORDS, or out has another size.
         InputError: a word of the input is not below the ring's modulus, so that it would wrap.
         ConfigError: as for `accumulate`.
     """
-    _require_on_block(start, ring.word_bytes)
+    _require_start(start)
     size = ring.packed_size(length)
     out = bytearray(size) if out is None else out
     if len(out) != size:
         raise MisuseError(f"{length} words pack into {size} bytes, got an out of {len(out)}")
     threads = _useful_workers(length * ring.word_bytes, len(plus) + len(minus), executor, workers)
-    # Alone, half a chunk is as fast, and what is held beside the output is what a small device pays for.
-    chunk = CHUNK_BYTES if threads > 1 else CHUNK_BYTES // 2
-    windows = max(-(-length * ring.word_bytes // (threads * chunk)), 1)
-    step = _split(length, threads * windows)
-    position = start * ring.word_bytes
-    streams = [_Streams(plus, minus, position=position, chunk_bytes=step * ring.word_bytes) for _ in range(threads)]
-    for window in range(0, length, threads * step):
-        ranges = [(first, min(first + step, length)) for first in range(window, length, step)[:threads]]
+    chunk_bytes = _chunk_bytes(threads)
+    ranges = _ranges(start, length, chunk_bytes // ring.word_bytes)
+    streams = [_Streams(plus, minus, chunk_bytes) for _ in range(threads)]
+    for window in range(0, len(ranges), threads):
         jobs = [
             partial(_mask_chunk, stream, ring, _read_words(read, start + first, start + stop, ring), start, first, out)
-            for stream, (first, stop) in zip(streams, ranges, strict=False)
+            for stream, (first, stop) in zip(streams, ranges[window : window + threads], strict=False)
         ]
         _run(jobs, executor)
         del jobs  # before the next read: the chunks of two windows are never alive together
@@ -190,50 +190,47 @@ def mask_input(
 
 
 class _Streams:
-    """The keystreams of some keys, open side by side at one position: the replaceable seam of this module."""
+    """The keystreams of some keys, side by side, and room for `chunk_bytes` of one: the replaceable seam.
 
-    __slots__ = ("_buffer", "_minus", "_plus", "_position")
+    Made in the caller's thread, so that the trial of `prg.gcm_is_faster` is over before any thread is at work.
+    """
 
-    def __init__(self, plus: Sequence[Secret], minus: Sequence[Secret], *, position: int, chunk_bytes: int) -> None:
-        self._plus = [(key, prg.open_stream(key, byte_offset=position)) for key in plus]
-        self._minus = [(key, prg.open_stream(key, byte_offset=position)) for key in minus]
-        self._position = position
-        self._buffer = np.empty(min(chunk_bytes, CHUNK_BYTES), dtype=np.uint8)
+    __slots__ = ("_buffer", "_chunk_bytes", "_minus", "_plus")
 
-    def seek(self, position: int) -> None:
-        """Move every stream to a byte position on a block; free where they are there already."""
-        if position != self._position:
-            for key, stream in (*self._plus, *self._minus):
-                prg.seek(stream, key, byte_offset=position)
-            self._position = position
+    def __init__(self, plus: Sequence[Secret], minus: Sequence[Secret], chunk_bytes: int) -> None:
+        self._plus = [prg.open_stream(key) for key in plus]
+        self._minus = [prg.open_stream(key) for key in minus]
+        self._buffer = np.empty(0, dtype=np.uint8)
+        self._chunk_bytes = chunk_bytes
 
-    def add_to(self, chunk: Words) -> None:
-        """Add and subtract the next words of every stream, in place; the chunk is no longer than the buffer."""
-        zeros = memoryview(_ZEROS)[: chunk.nbytes]
+    def add_to(self, words: Words, position: int) -> None:
+        """Add and subtract the words of every stream from byte `position` on, in place."""
+        room = min(self._chunk_bytes, words.nbytes)
+        if len(self._buffer) < room:
+            self._buffer = np.empty(room, dtype=np.uint8)
+        done = 0
+        while done < words.nbytes:
+            start = position + done
+            size = min(room, words.nbytes - done, prg.SEGMENT - start % prg.SEGMENT)
+            self._add_chunk(words[done // words.itemsize : (done + size) // words.itemsize], start)
+            done += size
+
+    def _add_chunk(self, chunk: Words, start: int) -> None:
         raw = self._buffer[: chunk.nbytes]
         words = raw.view(f"<u{chunk.itemsize}")
-        for _, stream in self._plus:
-            stream.update_into(zeros, raw.data)
+        for stream in self._plus:
+            stream.write(start, raw.data)
             np.add(chunk, words, out=chunk)
-        for _, stream in self._minus:
-            stream.update_into(zeros, raw.data)
+        for stream in self._minus:
+            stream.write(start, raw.data)
             np.subtract(chunk, words, out=chunk)
-        self._position += chunk.nbytes
-
-
-def _add_masks(acc: Words, plus: Sequence[Secret], minus: Sequence[Secret], position: int) -> None:
-    streams = _Streams(plus, minus, position=position, chunk_bytes=acc.nbytes)
-    step = CHUNK_BYTES // acc.itemsize
-    for first in range(0, len(acc), step):
-        streams.add_to(acc[first : first + step])
 
 
 def _mask_chunk(
     streams: _Streams, ring: Ring, words: Words, start: int, first: int, out: bytearray | memoryview
 ) -> None:
     """Mask the words `first` places into a range that begins at coordinate `start`, and pack them where they go."""
-    streams.seek((start + first) * ring.word_bytes)
-    streams.add_to(words)
+    streams.add_to(words, (start + first) * ring.word_bytes)
     ring.pack_into(words, out, first)
 
 
@@ -248,10 +245,9 @@ def _read_words(read: Reader, start: int, stop: int, ring: Ring) -> Words:
     return words
 
 
-def _require_on_block(start: int, word_bytes: int) -> None:
-    if start < 0 or start * word_bytes % prg.BLOCK_SIZE:
-        words = prg.BLOCK_SIZE // word_bytes
-        raise MisuseError(f"start={start} must be a multiple of {words}, the words of one block of keystream")
+def _require_start(start: int) -> None:
+    if start < 0 or start % SPLIT_WORDS:
+        raise MisuseError(f"start={start} must be a multiple of {SPLIT_WORDS}, where parts of a vector can meet")
 
 
 def _require_accumulator(acc: Words) -> None:
@@ -278,12 +274,17 @@ def check_workers(executor: Executor | None, workers: int) -> None:
 def _useful_workers(size: int, keys: int, executor: Executor | None, workers: int) -> int:
     """How many of `workers` threads pay for `keys` masks of `size` bytes; at least one."""
     check_workers(executor, workers)
-    return max(1, min(workers, size // MIN_SPLIT_BYTES, size * keys // MIN_BYTES_PER_WORKER))
+    return max(1, min(workers, -(-size // SHARED_CHUNK_BYTES), size * keys // MIN_BYTES_PER_WORKER))
 
 
-def _split(length: int, pieces: int) -> int:
-    """Words of each of `pieces` equal parts of a vector, rounded up to where parts may meet; positive."""
-    return max(-(-length // (pieces * _SPLIT_WORDS)), 1) * _SPLIT_WORDS
+def _chunk_bytes(threads: int) -> int:
+    return CHUNK_BYTES if threads == 1 else SHARED_CHUNK_BYTES
+
+
+def _ranges(start: int, length: int, step: int) -> list[tuple[int, int]]:
+    """Cut the `length` words from coordinate `start` on at the multiples of `step`; as (first, stop) from `start`."""
+    cuts = [0, *range(step - start % step, length, step), length] if length else []
+    return list(itertools.pairwise(cuts))
 
 
 def _run(jobs: Sequence[Callable[[], None]], executor: Executor | None) -> None:

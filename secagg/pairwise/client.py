@@ -399,12 +399,15 @@ def _deal(
 ) -> dict[int, tuple[Secret, Secret]]:
     """Share mask-key seed and self-mask seed among the receivers and this client itself; x is position + 1."""
     holders = sorted((*receivers, seat.position))
-    dealt = shamir.split(
-        [secrets.mask_key_seed, secrets.self_mask_seed],
-        threshold=seat.config.plan.threshold,
-        xs=np.asarray(holders, dtype=np.int64) + 1,
-        entropy=keys.coefficient_entropy(secrets.root, config_digest=seat.config.digest, roster_digest=joined.digest),
-    )
+    with keys.coefficient_entropy(
+        secrets.root, config_digest=seat.config.digest, roster_digest=joined.digest
+    ) as entropy:
+        dealt = shamir.split(
+            [secrets.mask_key_seed, secrets.self_mask_seed],
+            threshold=seat.config.plan.threshold,
+            xs=np.asarray(holders, dtype=np.int64) + 1,
+            entropy=entropy,
+        )
     shares = {
         holder: (Secret(dealt[0, index].tobytes()), Secret(dealt[1, index].tobytes()))
         for index, holder in enumerate(holders)

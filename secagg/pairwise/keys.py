@@ -10,12 +10,14 @@ docs/protocol.md, section 4, is the table of this file.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from secagg.primitives import agreement, labels
 from secagg.primitives.aead import BOX_KEY_SIZE
 from secagg.primitives.kdf import derive, digest
-from secagg.primitives.prg import STREAM_KEY_SIZE, open_stream
+from secagg.primitives.prg import STREAM_KEY_SIZE, reader
 from secagg.primitives.secret import Secret
 from secagg.primitives.suite import PRIVATE_KEY_SIZE, SEED_SIZE
 from secagg.types import Entropy
@@ -129,8 +131,12 @@ def box_keys(private: Secret, own: Endpoint, peer: Endpoint, *, config_digest: b
     return keys
 
 
-def coefficient_entropy(root: Secret, *, config_digest: bytes, roster_digest: bytes) -> Entropy:
-    """The bytes a client draws its Shamir coefficients from: replayable from the root, and for one roster only."""
+@contextlib.contextmanager
+def coefficient_entropy(root: Secret, *, config_digest: bytes, roster_digest: bytes) -> Iterator[Entropy]:
+    """The bytes a client draws its Shamir coefficients from: replayable from the root, and for one roster only.
+
+    They can be drawn within the `with` block; their key is wiped at its end.
+    """
     key = derive(
         root,
         salt=config_digest,
@@ -138,9 +144,10 @@ def coefficient_entropy(root: Secret, *, config_digest: bytes, roster_digest: by
         context=roster_digest,
         length=STREAM_KEY_SIZE,
     )
-    stream = open_stream(key)
-    key.wipe()
-    return lambda count: stream.update(bytes(count))
+    try:
+        yield reader(key)
+    finally:
+        key.wipe()
 
 
 def _pair_context(one: Endpoint, other: Endpoint, roster_digest: bytes) -> bytes:

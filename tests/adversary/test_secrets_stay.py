@@ -71,12 +71,13 @@ def canaries(table: Table) -> dict[str, bytes]:
         }
         own = keys.self_mask_key(secrets.self_mask_seed, config_digest=salt, position=liar.position)
         found[f"{name}'s self mask"] = own.reveal()
-        dealt = shamir.split(
-            [secrets.mask_key_seed, secrets.self_mask_seed],
-            threshold=PLAN.threshold,
-            xs=np.arange(1, 5, dtype=np.int64),
-            entropy=keys.coefficient_entropy(secrets.root, config_digest=salt, roster_digest=joined.digest),
-        )
+        with keys.coefficient_entropy(secrets.root, config_digest=salt, roster_digest=joined.digest) as entropy:
+            dealt = shamir.split(
+                [secrets.mask_key_seed, secrets.self_mask_seed],
+                threshold=PLAN.threshold,
+                xs=np.arange(1, 5, dtype=np.int64),
+                entropy=entropy,
+            )
         for peer in joined.neighbors(liar.position):
             masks = joined.mask_endpoint(liar.position), joined.mask_endpoint(peer)
             boxes = joined.box_endpoint(liar.position), joined.box_endpoint(peer)

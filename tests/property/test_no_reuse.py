@@ -49,11 +49,11 @@ REGULAR = small_regular_plan(clients=6, degree=2, threshold=2, max_dropped=1)
 
 
 class Opening(NamedTuple):
-    """A keystream put to a position: 16 bytes of AES key, 16 of initial counter block, and where in the stream."""
+    """A keystream written: 16 bytes of AES key, 12 of nonce, and from which position."""
 
     party: str
     key: bytes
-    offset: int
+    position: int
 
 
 class Sealing(NamedTuple):
@@ -83,11 +83,17 @@ class Tape:
 def tape(monkeypatch: pytest.MonkeyPatch) -> Tape:
     """Record at the two places where the suite meets a cipher."""
     tape = Tape()
-    position = prg._counter_block
 
-    def counter_block(key: Secret, byte_offset: int) -> bytes:
-        tape.openings.append(Opening(tape.party, key.reveal(), byte_offset))
-        return position(key, byte_offset)
+    class RecordingStream(prg.Stream):
+        __slots__ = ("_name",)
+
+        def __init__(self, key: Secret, *, in_pieces: bool) -> None:
+            self._name = key.reveal()
+            super().__init__(key, in_pieces=in_pieces)
+
+        def write(self, position: int, size: int, buffer: memoryview) -> None:
+            tape.openings.append(Opening(tape.party, self._name, position))
+            super().write(position, size, buffer)
 
     class Recorder:
         def __init__(self, key: bytes) -> None:
@@ -100,7 +106,7 @@ def tape(monkeypatch: pytest.MonkeyPatch) -> Tape:
         def decrypt(self, nonce: bytes, data: bytes | memoryview, context: bytes | memoryview) -> bytes:
             return self._cipher.decrypt(nonce, data, context)
 
-    monkeypatch.setattr(prg, "_counter_block", counter_block)
+    monkeypatch.setattr(prg, "Stream", RecordingStream)
     monkeypatch.setattr(aead, "AESGCM", Recorder)
     return tape
 

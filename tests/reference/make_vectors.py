@@ -39,16 +39,16 @@ def derivations() -> Iterator[Case]:
         ("derive/mask-key-seed", DIGEST, oracle.u32(2047), 16),
         ("derive/box-key", DIGEST, place, 32),
         ("derive/self-mask-seed", DIGEST, place, 16),
-        ("derive/shamir-coefficients", DIGEST, ROSTER_DIGEST, 32),
-        ("pair/mask", DIGEST, pair, 32),
+        ("derive/shamir-coefficients", DIGEST, ROSTER_DIGEST, 28),
+        ("pair/mask", DIGEST, pair, 28),
         ("pair/share-box", DIGEST, pair + oracle.u32(2), 28),
         ("pair/share-box", DIGEST, pair + oracle.u32(300), 28),
         ("pair/channel", DIGEST, place + PUBLICS[2] + PUBLICS[7], 32),
         ("channel/tag", DIGEST, bytes([oracle.UP, oracle.INPUT]) + oracle.u32(3), 28),
         ("channel/tag", DIGEST, bytes([oracle.DOWN, oracle.ROSTER]) + oracle.u32(0), 28),
         ("expand/mask-key", DIGEST, place, 32),
-        ("expand/self-mask", DIGEST, place, 32),
-        ("expand/graph", b"", b"", 32),
+        ("expand/self-mask", DIGEST, place, 28),
+        ("expand/graph", b"", b"", 28),
     )
     for number, (label, salt, context, length) in enumerate(rows):
         secret = entropy(f"secret {number}", 16 if label in FROM_SEEDS else 32)
@@ -119,7 +119,7 @@ def pair_keys(own: int, peer: int) -> Case:
         "roster_digest": ROSTER_DIGEST,
     }
     outputs = {
-        "mask_key": oracle.derive(agreed, DIGEST, "pair/mask", context),
+        "mask_key": oracle.derive(agreed, DIGEST, "pair/mask", context, length=28),
         "sending_box_key": box(own),
         "receiving_box_key": box(peer),
         "box_context": DIGEST + context,
@@ -131,18 +131,20 @@ def pair_keys(own: int, peer: int) -> Case:
 
 
 def masks() -> Iterator[Case]:
-    """Mask words for every width, from the start of a stream, and once over the end of the counter."""
+    """Mask words for every width, from the start of a stream, later in it, and across two ends of a segment."""
     for bits in range(8, 65):
-        key = entropy(f"stream {bits}")
+        key = entropy(f"stream {bits}", 28)
         words = oracle.mask_words(key, bits, 5)
         yield case(f"a mask of {bits} bits", "mask-words", mask_inputs(key, bits, 5), {"words": numbers(words)})
-    key = entropy("a counter at its end", 16) + b"\xff" * 16
-    words = oracle.mask_words(key, 64, 6)
-    yield case("a counter that wraps", "mask-words", mask_inputs(key, 64, 6), {"words": numbers(words)})
+    for bits, end in ((27, 2**18), (32, 2**19), (64, 2**17)):
+        key = entropy(f"over the end of a segment {bits}", 27) + b"\xff"  # a segment's number is XORed in, not added
+        words = oracle.mask_words(key, bits, end + 4)[end - 16 :]
+        inputs = mask_inputs(key, bits, 20, start=end - 16)
+        yield case(f"over the end of a segment, {bits} bits", "mask-words", inputs, {"words": numbers(words)})
     for bits in (16, 48):
-        key = entropy(f"a later stretch {bits}")
-        words = oracle.mask_words(key, bits, 25)[20:]
-        inputs = mask_inputs(key, bits, 5, start=20)
+        key = entropy(f"a later stretch {bits}", 28)
+        words = oracle.mask_words(key, bits, 21)[16:]
+        inputs = mask_inputs(key, bits, 5, start=16)
         yield case(f"a later stretch of {bits} bits", "mask-words", inputs, {"words": numbers(words)})
 
 

@@ -182,8 +182,9 @@ def identity_key(seed: bytes) -> bytes:
 
 
 def stream(key: bytes, length: int) -> bytes:
-    """The first bytes of an AES-128-CTR stream: 16 bytes of key, 16 of initial counter block."""
-    return Cipher(AES128(key[:16]), CTR(key[16:])).encryptor().update(bytes(length))
+    """The first bytes of a stream: segments of 1 MiB in counter mode, their number XORed into the nonce's end."""
+    starts = [key[16:24] + u32(int.from_bytes(key[24:], "big") ^ s) + u32(2) for s in range(-(-length // 2**20))]
+    return b"".join(Cipher(AES128(key[:16]), CTR(start)).encryptor().update(bytes(2**20)) for start in starts)[:length]
 
 
 def seal(key: bytes, plaintext: bytes, context: bytes) -> bytes:
@@ -246,7 +247,7 @@ def mask_words(key: bytes, bits: int, count: int) -> list[int]:
 def circle(clients: int, seed: bytes) -> list[int]:
     """The random order in which the positions of a k-regular graph stand."""
     order = list(range(clients))
-    words = iter(fields_of(stream(derive(seed, b"", "expand/graph"), 32 * clients), 64, 4 * clients))
+    words = iter(fields_of(stream(derive(seed, b"", "expand/graph", length=28), 32 * clients), 64, 4 * clients))
     for last in range(clients - 1, 0, -1):
         most = 2**64 - 2**64 % (last + 1)
         swap = next(word for word in words if word < most) % (last + 1)
@@ -284,11 +285,11 @@ class Joined:
 
     def pair_mask(self, private: bytes, own: int, peer: int) -> list[int]:
         agreed = agree(private, self.mask_keys[peer])
-        key = derive(agreed, self.config.digest, "pair/mask", self.context(own, peer, self.mask_keys))
+        key = derive(agreed, self.config.digest, "pair/mask", self.context(own, peer, self.mask_keys), length=28)
         return mask_words(key, self.config.ring_bits, self.config.length)
 
     def self_mask(self, seed: bytes, position: int) -> list[int]:
-        key = derive(seed, self.config.digest, "expand/self-mask", u32(position))
+        key = derive(seed, self.config.digest, "expand/self-mask", u32(position), length=28)
         return mask_words(key, self.config.ring_bits, self.config.length)
 
     def box_key(self, private: bytes, sender: int, receiver: int, own: int) -> tuple[bytes, bytes]:
@@ -350,7 +351,7 @@ class Client:
     def share(self, body: Sequence[Any]) -> list[bytes]:
         self.joined = Joined(self.config, body)
         holders = sorted({*self.joined.neighbors(self.position), self.position})
-        key = derive(self.root, self.config.digest, "derive/shamir-coefficients", self.joined.digest)
+        key = derive(self.root, self.config.digest, "derive/shamir-coefficients", self.joined.digest, length=28)
         source = stream(key, 4 * 2 * LIMBS * self.config.threshold + 4096)  # some words are left out; these are enough
         xs = [holder + 1 for holder in holders]
         keys, seeds = split([self.key_seed, self.mask_seed], self.config.threshold, xs, source)

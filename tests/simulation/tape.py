@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 from unittest import mock
 
 from secagg.primitives import aead, prg
@@ -62,10 +61,10 @@ class Tape:
         if self.party not in {"", *self.liars}:
             self._sealing.append((key.reveal(), plaintext, bytes(context)))
 
-    def note_stream(self, key: Secret, byte_offset: int) -> None:
-        """Keep the name of a mask stream until it is known what left under it; a server opens them to remove masks."""
+    def note_stream(self, name: bytes, position: int) -> None:
+        """Keep a piece of a mask stream until it is known what left under it; a server makes them to remove masks."""
         if self.party not in {"", SERVER, *self.liars}:
-            self._opened.append(key.reveal() + byte_offset.to_bytes(8, "big"))
+            self._opened.append(name + position.to_bytes(8, "big"))
 
     def note_left(self, said: list[bytes]) -> None:
         """I4: what left under a key is all that ever leaves under it; to say the same again is no reuse.
@@ -86,19 +85,28 @@ class Tape:
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:
         """Stand in front of the primitives."""
-        seal, open_stream = aead.seal, prg.open_stream
+        seal, tape = aead.seal, self
 
         def noted_seal(key: Secret, plaintext: bytes, *, context: bytes | memoryview) -> bytes:
             self.note_seal(key, plaintext, context)
             return seal(key, plaintext, context=context)
 
-        def noted_stream(key: Secret, *, byte_offset: int = 0) -> Any:
-            self.note_stream(key, byte_offset)
-            return open_stream(key, byte_offset=byte_offset)
+        class NotedStream(prg.Stream):
+            """A stream of masks: what draws coefficients or shuffles positions is made by `prg.reader`, not opened."""
+
+            __slots__ = ("_name",)
+
+            def __init__(self, key: Secret) -> None:
+                super().__init__(key)
+                self._name = key.reveal()
+
+            def write(self, position: int, buffer: memoryview) -> None:
+                tape.note_stream(self._name, position)
+                super().write(position, buffer)
 
         with (
             mock.patch.object(aead, "seal", noted_seal),
-            mock.patch.object(prg, "open_stream", noted_stream),
+            mock.patch.object(prg, "open_stream", NotedStream),
             self.memo.in_use(),
         ):
             yield

@@ -20,7 +20,6 @@ from secagg.primitives import prg
 from secagg.primitives.secret import Secret
 from secagg.ring import Ring, Words
 
-BLOCK_WORDS = {np.uint32: 4, np.uint64: 2}
 both_words = pytest.mark.parametrize("word", [np.uint32, np.uint64])
 
 
@@ -111,17 +110,24 @@ def threads() -> Iterator[_CountingThreads]:
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of 128 bytes, and threads for any amount of work."""
     monkeypatch.setattr(masking, "CHUNK_BYTES", 128)
+    monkeypatch.setattr(masking, "SHARED_CHUNK_BYTES", 128)
     monkeypatch.setattr(masking, "MIN_BYTES_PER_WORKER", 1)
-    monkeypatch.setattr(masking, "MIN_SPLIT_BYTES", 1)
+
+
+@pytest.fixture(params=["by GCM", "in counter mode"])
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways of making a stream, whichever is faster here."""
+    faster = request.param == "by GCM"
+    monkeypatch.setattr(prg, "gcm_is_faster", lambda: faster)
 
 
 # The definition.
 
 
-def test_mask_words_are_aes_128_ctr_as_nist_published_it() -> None:
-    # SP 800-38A, F.5.1: key, initial counter block, first two output blocks.
-    stream = Secret(bytes.fromhex("2b7e151628aed2a6abf7158809cf4f3cf0f1f2f3f4f5f6f7f8f9fafbfcfdfeff"))
-    output = bytes.fromhex("ec8cdf7398607cb0f2d21675ea9ea1e4362b7c3c6773516318a077d7fc5073ae")
+def test_mask_words_are_the_little_endian_words_of_the_stream() -> None:
+    # McGrew and Viega, "The Galois/Counter Mode of Operation", appendix B, test case 4: plaintext XOR ciphertext.
+    stream = Secret(bytes.fromhex("feffe9928665731c6d6a8f9467308308cafebabefacedbaddecaf888"))
+    output = bytes.fromhex("9bb22ce7d9f372c1ee2b28722b25f206650d887c3936533a1b8d4e1ea39d2b5c")
     assert self_mask(stream, ring=Ring(32), length=8).tolist() == np.frombuffer(output, "<u4").tolist()
     assert self_mask(stream, ring=Ring(64), length=4).tolist() == np.frombuffer(output, "<u8").tolist()
 
@@ -155,21 +161,13 @@ def test_the_net_mask_is_self_mask_plus_signed_pairwise_masks() -> None:
         net_mask(4, key(0), peers, ring=ring, length=7)
 
 
-def test_a_counter_that_wraps_goes_on_at_zero() -> None:
-    last = Secret(bytes(16) + b"\xff" * 16)
-    first = Secret(bytes(32))
-    assert prg.keystream(last, 64)[16:].tolist() == prg.keystream(first, 48).tolist()
-    acc = np.zeros(8, dtype=np.uint32)
-    accumulate(acc, plus=[last], minus=[], start=4)
-    assert acc.tolist() == words_of(first, np.uint32, 8)
-
-
 # accumulate.
 
 
 @both_words
 @pytest.mark.parametrize("length", [0, 1, 2, 3, 15, 16, 17, 33, 1001])
-@pytest.mark.parametrize("chunk", [16, 64, 256 * 1024])
+@pytest.mark.parametrize("chunk", [16, 64, 1024 * 1024])
+@pytest.mark.usefixtures("either_way")
 def test_the_kernel_adds_exactly_the_masks_whatever_the_chunk(
     word: type[np.uint32 | np.uint64], length: int, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,7 +204,7 @@ def test_thousands_of_keys(word: type[np.uint32 | np.uint64]) -> None:
 def test_parts_with_their_start_are_the_whole(word: type[np.uint32 | np.uint64]) -> None:
     whole, parts = some_words(word, 101), some_words(word, 101)
     accumulate(whole, plus=keys(2), minus=keys(1, first=2))
-    cuts = [0, 4, 8, 48, 100, 101]
+    cuts = [0, 16, 32, 48, 96, 101]
     for first, last in itertools.pairwise(cuts):
         accumulate(parts[first:last], plus=keys(2), minus=keys(1, first=2), start=first)
     assert parts.tolist() == whole.tolist()
@@ -227,16 +225,56 @@ def test_threads_change_nothing(
 
 
 def test_little_work_stays_in_the_callers_thread() -> None:
-    few_keys = np.zeros(masking.MIN_SPLIT_BYTES, dtype=np.uint32)
-    accumulate(few_keys, plus=keys(3), minus=keys(2), executor=_NoThreads(), workers=8)
-    short = np.zeros(masking.MIN_SPLIT_BYTES // 4, dtype=np.uint32)
+    few_keys = np.zeros(prg.SEGMENT // 2, dtype=np.uint32)
+    accumulate(few_keys, plus=keys(1), minus=[], executor=_NoThreads(), workers=8)
+    short = np.zeros(prg.SEGMENT // 4, dtype=np.uint32)
     accumulate(short, plus=keys(40), minus=[], executor=_NoThreads(), workers=8)
 
 
 def test_enough_work_is_shared(threads: _CountingThreads) -> None:
-    acc = np.zeros(2 * masking.MIN_SPLIT_BYTES // 4, dtype=np.uint32)
+    acc = np.zeros(2 * prg.SEGMENT // 4, dtype=np.uint32)
     accumulate(acc, plus=keys(16), minus=[], executor=threads, workers=8)
     assert threads.submitted == 1
+
+
+@both_words
+@pytest.mark.parametrize("workers", [2, 3, 5])
+@pytest.mark.parametrize("start", [0, 16, 2**17, 2**18 + 48])
+def test_threads_meet_at_the_ends_of_segments_and_are_no_more_than_asked_for(
+    word: type[np.uint32 | np.uint64],
+    start: int,
+    workers: int,
+    threads: _CountingThreads,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun: list[int] = []
+    monkeypatch.setattr(masking._Streams, "add_to", lambda _, words, position: begun.append(position))
+    acc = np.zeros(3 * prg.SEGMENT // np.dtype(word).itemsize, dtype=word)
+    accumulate(acc, plus=keys(8), minus=[], start=start, executor=threads, workers=workers)
+    assert 2 <= len(begun) <= workers
+    assert threads.submitted == len(begun) - 1
+    assert min(begun) == start * acc.itemsize
+    assert all(position % prg.SEGMENT == 0 for position in sorted(begun)[1:])
+
+
+@pytest.mark.parametrize(
+    ("start", "length", "expected"),
+    [
+        (0, 0, []),
+        (48, 0, []),
+        (0, 1, [(0, 1)]),
+        (0, 64, [(0, 64)]),
+        (0, 65, [(0, 64), (64, 65)]),
+        (16, 48, [(0, 48)]),
+        (16, 49, [(0, 48), (48, 49)]),
+        (48, 100, [(0, 16), (16, 80), (80, 100)]),
+        (64, 128, [(0, 64), (64, 128)]),
+    ],
+)
+def test_a_range_is_cut_where_chunks_of_the_whole_vector_meet(
+    start: int, length: int, expected: list[tuple[int, int]]
+) -> None:
+    assert masking._ranges(start, length, 64) == expected
 
 
 @pytest.mark.usefixtures("eager")
@@ -259,14 +297,14 @@ def test_an_error_in_one_part_is_raised_after_every_part_has_ended(
     both_began = threading.Barrier(2)
     ended: list[str] = []
 
-    def fail_in_one(*_: object) -> None:
+    def fail_in_one(*_: Any) -> None:
         both_began.wait(timeout=30)
         if (threading.get_ident() == caller) == (where == "here"):
             raise MisuseError("this part fails")
         time.sleep(0.05)
         ended.append("the other part")
 
-    monkeypatch.setattr(masking, "_add_masks", fail_in_one)
+    monkeypatch.setattr(masking._Streams, "add_to", fail_in_one)
     with pytest.raises(MisuseError, match="this part fails"):
         accumulate(np.zeros(64, dtype=np.uint32), plus=keys(1), minus=[], executor=threads, workers=2)
     assert ended == ["the other part"]
@@ -291,10 +329,10 @@ def test_only_a_vector_that_can_be_changed_in_place_is_masked(wrong: Any) -> Non
 
 
 @both_words
-def test_a_start_inside_a_block_of_keystream_is_refused(word: type[np.uint32 | np.uint64]) -> None:
+def test_a_start_that_is_no_multiple_of_16_is_refused(word: type[np.uint32 | np.uint64]) -> None:
     acc = np.zeros(8, dtype=word)
-    for start in (1, BLOCK_WORDS[word] + 1, -BLOCK_WORDS[word]):
-        with pytest.raises(MisuseError, match=f"start={start} must be a multiple of {BLOCK_WORDS[word]}"):
+    for start in (1, 4, 17, -16):
+        with pytest.raises(MisuseError, match=f"start={start} must be a multiple of 16"):
             accumulate(acc, plus=keys(1), minus=[], start=start)
     assert not acc.any()
 
@@ -307,21 +345,26 @@ def test_workers_need_an_executor_and_are_positive() -> None:
         accumulate(acc, plus=[], minus=[], executor=_NoThreads(), workers=0)
 
 
-@pytest.mark.parametrize("size", [0, 16, 31, 33])
+@pytest.mark.parametrize("size", [0, 16, 27, 29, 32])
 def test_a_key_of_another_size_names_no_stream(size: int) -> None:
-    with pytest.raises(MisuseError, match=f"named by 32 bytes, got a key of {size}"):
+    with pytest.raises(MisuseError, match=f"named by 28 bytes, got a key of {size}"):
         accumulate(np.zeros(8, dtype=np.uint32), plus=[Secret(bytes(size))], minus=[])
 
 
-def test_a_stream_is_opened_and_sought_on_a_block() -> None:
-    stream = prg.open_stream(key(0))
-    prg.seek(stream, key(0), byte_offset=48)
-    assert stream.update(bytes(16)) == prg.keystream(key(0), 64)[48:].tobytes()
-    for offset in (8, -16):
-        with pytest.raises(MisuseError, match="sought by block"):
-            prg.open_stream(key(0), byte_offset=offset)
-        with pytest.raises(MisuseError, match="sought by block"):
-            prg.seek(stream, key(0), byte_offset=offset)
+@both_words
+@pytest.mark.usefixtures("either_way")
+@pytest.mark.parametrize("start", [0, 16, 2**17, 2**18 - 16, 2**18, 2**18 + 48])
+def test_masks_across_the_ends_of_segments_are_those_of_the_definition(
+    word: type[np.uint32 | np.uint64], start: int
+) -> None:
+    ring, length = Ring(8 * np.dtype(word).itemsize), 2**18 + 100
+    mask = self_mask(key(0), ring=ring, length=start + length)[start:]
+    acc = np.zeros(length, dtype=word)
+    accumulate(acc, plus=keys(1), minus=[], start=start)
+    assert np.array_equal(acc, mask)
+    reader = _RecordingReader(np.zeros(start + length, dtype=word))
+    masked = mask_input(reader, ring=ring, length=length, plus=keys(1), minus=[], start=start)
+    assert bytes(masked) == ring.pack(mask)
 
 
 # mask_input.
@@ -357,7 +400,7 @@ def test_ranges_of_an_input_masked_into_one_buffer_are_the_whole(bits: int) -> N
     whole = mask_input(reader, ring=ring, length=length, plus=keys(2), minus=keys(1, first=2))
     reader.ranges.clear()
     parts = memoryview(bytearray(ring.packed_size(length)))
-    for first, last in itertools.pairwise([0, 8, 48, 128, length]):
+    for first, last in itertools.pairwise([0, 16, 48, 128, length]):
         place = parts[ring.packed_size(first) : ring.packed_size(last)]
         written = mask_input(
             reader, ring=ring, length=last - first, plus=keys(2), minus=keys(1, first=2), start=first, out=place
@@ -367,10 +410,10 @@ def test_ranges_of_an_input_masked_into_one_buffer_are_the_whole(bits: int) -> N
     assert [start for start, _ in reader.ranges[1:]] == [stop for _, stop in reader.ranges[:-1]]
 
 
-def test_a_range_starts_on_a_block_and_fills_its_buffer() -> None:
+def test_a_range_starts_where_parts_can_meet_and_fills_its_buffer() -> None:
     reader = _RecordingReader(np.zeros(40, dtype=np.uint32))
-    for start in (2, -4):
-        with pytest.raises(MisuseError, match=f"start={start} must be a multiple of 4"):
+    for start in (8, -16):
+        with pytest.raises(MisuseError, match=f"start={start} must be a multiple of 16"):
             mask_input(reader, ring=Ring(20), length=8, plus=[], minus=[], start=start)
     for size in (19, 21):
         with pytest.raises(MisuseError, match=f"8 words pack into 20 bytes, got an out of {size}"):
@@ -379,7 +422,7 @@ def test_a_range_starts_on_a_block_and_fills_its_buffer() -> None:
 
 
 def test_an_input_of_many_real_chunks_with_threads_and_without(threads: _CountingThreads) -> None:
-    ring, length = Ring(27), 3 * masking.CHUNK_BYTES // 4 + 21
+    ring, length = Ring(27), 3 * prg.SEGMENT // 4 + 21
     reader = _RecordingReader(some_input(ring, length))
     alone = mask_input(reader, ring=ring, length=length, plus=keys(9), minus=[])
     shared = mask_input(reader, ring=ring, length=length, plus=keys(9), minus=[], executor=threads, workers=2)

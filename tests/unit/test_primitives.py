@@ -12,8 +12,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import nacl.bindings
+import numpy as np
 import pytest
-from hypothesis import given, settings
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES128
+from cryptography.hazmat.primitives.ciphers.modes import CTR, ECB, GCM
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import secagg
@@ -248,57 +252,192 @@ def test_a_byte_moved_between_parts_changes_the_hash(given_parts: list[bytes], d
 
 # AES.
 
-SP_800_38A = (  # F.5.1, CTR-AES128.Encrypt: key, initial counter block, (plaintext, ciphertext) a block
-    "2b7e151628aed2a6abf7158809cf4f3c",
-    "f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff",
-    (
-        ("6bc1bee22e409f96e93d7e117393172a", "874d6191b620e3261bef6864990db6ce"),
-        ("ae2d8a571e03ac9c9eb76fac45af8e51", "9806f66b7970fdff8617187bb9fffdff"),
-        ("30c81c46a35ce411e5fbc1191a0a52ef", "5ae4df3edbd5d35e5b4f09020db03eab"),
-        ("f69f2445df4f9b17ad2b417be66c3710", "1e031dda2fbe03d1792170a0f3009cee"),
-    ),
+NAME = bytes.fromhex("feffe9928665731c6d6a8f9467308308" + "cafebabefacedbaddecaf888")
+EDGES = (0, 16, prg.SEGMENT - 16, prg.SEGMENT, prg.SEGMENT + 48, 3 * prg.SEGMENT - 32)
+
+
+def defined(name: bytes, position: int, size: int) -> bytes:
+    """The definition once more, a block at a time and without a mode: for positions on a block."""
+    cipher = Cipher(AES128(name[:16]), ECB()).encryptor()  # noqa: S305  # the bare block cipher, to build the mode
+    blocks = []
+    for place in range(position, position + size, 16):
+        segment, offset = divmod(place, 2**20)
+        numbered = name[16:24] + bytes(a ^ b for a, b in zip(name[24:], segment.to_bytes(4, "big"), strict=True))
+        blocks.append(cipher.update(numbered + (2 + offset // 16).to_bytes(4, "big")))
+    return b"".join(blocks)[:size]
+
+
+@pytest.fixture(params=["by GCM", "in counter mode"])
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways of making a stream, whichever is faster here."""
+    faster = request.param == "by GCM"
+    monkeypatch.setattr(prg, "gcm_is_faster", lambda: faster)
+
+
+def written(stream: prg.Stream, position: int, size: int) -> bytes:
+    buffer = bytearray(size)
+    stream.write(position, memoryview(buffer))
+    return bytes(buffer)
+
+
+@pytest.mark.usefixtures("either_way")
+def test_a_stream_is_what_gcm_encrypts_zeros_to() -> None:
+    # McGrew and Viega, "The Galois/Counter Mode of Operation", appendix B, test case 4: plaintext and ciphertext.
+    plaintext = "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a72"
+    ciphertext = "42831ec2217774244b7221b784d0d49ce3aa212f2c02a4e035c17e2329aca12e"
+    expected = bytes(a ^ b for a, b in zip(bytes.fromhex(plaintext), bytes.fromhex(ciphertext), strict=True))
+    assert prg.keystream(Secret(NAME), 32).tobytes() == expected == defined(NAME, 0, 32)
+
+
+@pytest.mark.usefixtures("either_way")
+@pytest.mark.parametrize("position", EDGES)
+def test_a_piece_from_anywhere_is_that_of_the_definition(position: int) -> None:
+    left = prg.SEGMENT - position % prg.SEGMENT
+    for name in (NAME, bytes(28), b"\xff" * 28):
+        stream = prg.open_stream(Secret(name))
+        for size in (0, 5, min(32, left), 16):
+            assert written(stream, position, size) == defined(name, position, size)
+
+
+@pytest.mark.usefixtures("either_way")
+def test_pieces_in_a_row_are_the_whole() -> None:
+    whole = prg.keystream(Secret(NAME), 2 * prg.SEGMENT + 100).tobytes()
+    stream = prg.open_stream(Secret(NAME))
+    for piece in (prg.SEGMENT, prg.SEGMENT // 2, 128 * 1024):
+        pieces = [written(stream, start, piece) for start in range(0, 2 * prg.SEGMENT, piece)]
+        assert b"".join(pieces) == whole[: 2 * prg.SEGMENT]
+    assert whole[2 * prg.SEGMENT :] == defined(NAME, 2 * prg.SEGMENT, 112)[:100]
+    assert written(stream, prg.SEGMENT - 32, 32) == whole[prg.SEGMENT - 32 : prg.SEGMENT]
+
+
+@pytest.mark.usefixtures("either_way")
+@given(st.binary(min_size=28, max_size=28), st.lists(st.integers(0, 40), max_size=6))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_is_read_piece_by_piece_is_the_stream(name: bytes, counts: list[int]) -> None:
+    read = prg.reader(Secret(name))
+    assert b"".join(read(count) for count in counts) == defined(name, 0, sum(counts))
+
+
+@pytest.mark.usefixtures("either_way")
+def test_odd_reads_over_the_ends_of_two_segments_are_the_stream() -> None:
+    read = prg.reader(Secret(NAME))
+    counts = (3, prg.SEGMENT - 10, 20, prg.SEGMENT - 5, 1, 33)
+    pieces = b"".join(read(count) for count in counts)
+    assert pieces == prg.keystream(Secret(NAME), sum(counts)).tobytes()
+    for end in (prg.SEGMENT, 2 * prg.SEGMENT):
+        assert pieces[end - 32 : end + 32] == defined(NAME, end - 32, 64)
+
+
+def test_a_segment_is_opened_once_and_by_gcm_only_from_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+
+    def counting_cipher(algorithm: AES128, mode: GCM | CTR) -> Any:
+        opened.append(type(mode).__name__)
+        return Cipher(algorithm, mode)
+
+    monkeypatch.setattr(prg, "gcm_is_faster", lambda: True)
+    monkeypatch.setattr(prg, "Cipher", counting_cipher)
+    stream, half = prg.open_stream(Secret(NAME)), prg.SEGMENT // 2
+    for position in (0, half, prg.SEGMENT, prg.SEGMENT + half):
+        written(stream, position, half)
+    assert opened == ["GCM", "GCM"]
+    stream, opened[:] = prg.open_stream(Secret(NAME)), []
+    for position in (half, half + 64, prg.SEGMENT, 2 * prg.SEGMENT):
+        written(stream, position, 64)
+    assert opened == ["CTR", "GCM", "GCM"]
+
+
+def test_a_piece_that_failed_is_written_again_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = prg.open_stream(Secret(NAME))
+    written(stream, 0, 32)
+
+    class Interrupted:
+        def update_into(self, data: memoryview, buffer: memoryview) -> int:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(stream, "_context", Interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        written(stream, 32, 32)
+    monkeypatch.undo()
+    assert written(stream, 32, 32) == defined(NAME, 32, 32)
+
+
+def test_the_last_segment_there_can_be_is_written() -> None:
+    last = (2**32 - 1) * prg.SEGMENT
+    assert written(prg.open_stream(Secret(NAME)), last, 32) == defined(NAME, last, 32)
+    with pytest.raises(MisuseError, match="not within one segment"):
+        written(prg.open_stream(Secret(NAME)), 2**32 * prg.SEGMENT, 32)
+
+
+@pytest.mark.parametrize(("position", "size"), [(-16, 16), (0, prg.SEGMENT + 1), (prg.SEGMENT - 16, 17)])
+def test_a_piece_stays_within_its_segment(position: int, size: int) -> None:
+    with pytest.raises(MisuseError, match="not within one segment"):
+        written(prg.open_stream(Secret(NAME)), position, size)
+
+
+@pytest.mark.parametrize(
+    "buffer",
+    [
+        bytearray(16),
+        np.zeros(16, dtype=np.uint8),
+        memoryview(bytes(16)),
+        memoryview(bytearray(32))[::2],
+        memoryview(bytearray(16)).cast("I"),
+        memoryview(bytearray(16)).cast("B", (4, 4)),
+    ],
+    ids=["bytearray", "array", "read-only", "strided", "words", "matrix"],
 )
+def test_a_stream_is_written_to_bytes_that_can_be_filled(buffer: Any) -> None:
+    with pytest.raises(MisuseError, match="a stream is written to"):
+        prg.open_stream(Secret(NAME)).write(0, buffer)
 
 
-def xored(one: str, other: str) -> bytes:
-    return bytes(a ^ b for a, b in zip(bytes.fromhex(one), bytes.fromhex(other), strict=True))
+@pytest.mark.usefixtures("either_way")
+@pytest.mark.parametrize("position", [1, 8, 15, 17, prg.SEGMENT - 1])
+def test_a_stream_is_not_sought_inside_a_block(position: int) -> None:
+    with pytest.raises(MisuseError, match="sought by block"):
+        written(prg.open_stream(Secret(NAME)), position, 1)
 
 
-def test_a_stream_is_the_counter_mode_of_sp_800_38a() -> None:
-    key, counter, blocks = SP_800_38A
-    expected = b"".join(xored(plaintext, ciphertext) for plaintext, ciphertext in blocks)
-    assert prg.keystream(secret(key + counter), 64).tobytes() == expected
-    for block in range(4):
-        stream = prg.open_stream(secret(key + counter), byte_offset=16 * block)
-        assert stream.update(bytes(64 - 16 * block)) == expected[16 * block :]
+def test_a_negative_number_of_bytes_is_refused() -> None:
+    with pytest.raises(MisuseError, match="not -1"):
+        prg.reader(Secret(NAME))(-1)
+    with pytest.raises(MisuseError, match="not -1"):
+        prg.keystream(Secret(NAME), -1)
 
 
-def test_a_stream_counts_past_the_last_block_to_the_first() -> None:
-    key = bytes(range(16))
-    around = prg.keystream(Secret(key + b"\xff" * 16), 32).tobytes()
-    assert around[16:] == prg.keystream(Secret(key + bytes(16)), 16).tobytes()
-    assert prg.open_stream(Secret(key + b"\xff" * 16), byte_offset=16).update(bytes(16)) == around[16:]
+def test_a_wiped_key_ends_its_stream() -> None:
+    key = Secret(NAME)
+    stream, read = prg.open_stream(key), prg.reader(key)
+    written(stream, 0, 16)
+    key.wipe()
+    for position in (prg.SEGMENT, 32):
+        with pytest.raises(MisuseError, match="was wiped"):
+            written(stream, position, 16)
+    with pytest.raises(MisuseError, match="was wiped"):
+        read(1)
 
 
-@given(st.binary(min_size=32, max_size=32), st.integers(0, 40))
-def test_a_stream_sought_is_the_stream_read(key: bytes, block: int) -> None:
-    whole = prg.keystream(Secret(key), 16 * block + 21).tobytes()
-    stream = prg.open_stream(Secret(key))
-    stream.update(bytes(5))
-    prg.seek(stream, Secret(key), byte_offset=16 * block)
-    assert stream.update(bytes(21)) == whole[16 * block :]
+@pytest.mark.parametrize("size", [0, 16, 27, 29, 32])
+def test_a_stream_is_named_by_28_bytes(size: int) -> None:
+    for opened in (prg.open_stream, prg.reader):
+        with pytest.raises(MisuseError, match="named by 28 bytes"):
+            opened(Secret(bytes(size)))
 
 
-@pytest.mark.parametrize("offset", [-16, -1, 1, 15, 17])
-def test_a_stream_is_not_sought_inside_a_block(offset: int) -> None:
-    with pytest.raises(MisuseError, match="block"):
-        prg.open_stream(Secret(bytes(32)), byte_offset=offset)
+def test_which_way_is_faster_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for seconds in ({"GCM": 1.0, "CTR": 2.0}, {"GCM": 2.0, "CTR": 1.0}, {"GCM": 1.0, "CTR": 1.0}):
+        tried: list[str] = []
 
+        def least_seconds(mode: object, seconds: dict[str, float] = seconds, tried: list[str] = tried) -> float:
+            tried.append(type(mode).__name__)
+            return seconds[tried[-1]]
 
-@pytest.mark.parametrize("size", [0, 16, 31, 33, 64])
-def test_a_stream_is_named_by_32_bytes(size: int) -> None:
-    with pytest.raises(MisuseError, match="32 bytes"):
-        prg.open_stream(Secret(bytes(size)))
+        monkeypatch.setattr(prg, "_least_seconds", least_seconds)
+        prg.gcm_is_faster.cache_clear()
+        assert [prg.gcm_is_faster(), prg.gcm_is_faster()] == [seconds["GCM"] < seconds["CTR"]] * 2
+        assert sorted(tried) == ["CTR", "GCM"]
+    prg.gcm_is_faster.cache_clear()
 
 
 def test_a_box_is_test_case_4_of_the_gcm_specification() -> None:

@@ -311,8 +311,8 @@ def test_key(row: list[str], tmp_path: Path) -> None:
     ours = derived_from_page(row)
     theirs = DERIVED[row[0]][1]
     if row[0] == "derive/shamir-coefficients":
-        entropy = keys.coefficient_entropy(ROOTS[LOW], config_digest=DIGEST, roster_digest=JOINED.digest)
-        ours, theirs = stream(ours, 96), entropy(40) + entropy(56)
+        with keys.coefficient_entropy(ROOTS[LOW], config_digest=DIGEST, roster_digest=JOINED.digest) as entropy:
+            ours, theirs = stream(ours, 96), entropy(40) + entropy(56)
     elif row[0] == "expand/graph":
         first = graph._words(GRAPH_SEED, 3)
         ours, theirs = stream(ours, 24), b"".join(struct.pack("<Q", next(first)) for _ in range(3))
