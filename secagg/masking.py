@@ -7,9 +7,9 @@ keystream, 32 bits wide for rings up to 32 bits and 64 bits above, reduced modul
 its self mask, adds the pairwise mask of every neighbor at a higher position and subtracts that of every neighbor at a
 lower one, so pairwise masks cancel in the sum (Bonawitz et al., CCS 2017).
 
-`self_mask`, `pairwise_mask` and `net_mask` are that definition, for auditors and tests. `accumulate` and `mask_input`
-compute it fast: the chunk of the accumulator is the outer loop and the keys the inner one, so chunk and keystream stay
-in the cache (docs/performance.md, "Masks"). `_Streams.add_to` is the whole kernel: replace it alone to replace how
+`secagg.testing.masks` is that definition in code, for auditors and tests. `accumulate` and `mask_input` compute it
+fast: the chunk of the accumulator is the outer loop and the keys the inner one, so that chunk and keystream stay in
+the cache (docs/performance.md, "Masks"). `_Streams.add_to` is the whole kernel: replace it alone to replace how
 masks are expanded.
 
 No thread is started here: work is shared out only through an executor the caller passes in, and the encryption and
@@ -19,7 +19,7 @@ the addition release the interpreter lock. Imports numpy, the errors, `ring` and
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, wait
 from functools import partial
 from typing import Final, Literal
@@ -59,40 +59,6 @@ def pair_sign(position: int, peer: int) -> Sign:
     if position == peer:
         raise MisuseError(f"position {position} shares no mask with itself")
     return 1 if position < peer else -1
-
-
-def self_mask(key: Secret, *, ring: Ring, length: int) -> Words:
-    """Words of the mask of `key`, reduced: shape (length,)."""
-    raw = prg.keystream(key, length * ring.word_bytes)
-    words: Words = raw.view(f"<u{ring.word_bytes}").astype(ring.word)
-    ring.reduce(words)
-    return words
-
-
-def pairwise_mask(key: Secret, *, ring: Ring, length: int, sign: Sign) -> Words:
-    """The mask of `key`, negated in the ring where `sign` is -1: shape (length,)."""
-    words = self_mask(key, ring=ring, length=length)
-    if sign == -1:
-        np.negative(words, out=words)
-        ring.reduce(words)
-    return words
-
-
-def net_mask(position: int, self_key: Secret, pair_keys: Mapping[int, Secret], *, ring: Ring, length: int) -> Words:
-    """All that the client at `position` adds to its input: self mask and signed pairwise masks, shape (length,).
-
-    Args:
-        position: the client's own position.
-        self_key: the key of its self mask.
-        pair_keys: the key shared with each neighbor, by the neighbor's position.
-        ring: the ring of the round.
-        length: words of the input.
-    """
-    total = self_mask(self_key, ring=ring, length=length)
-    for peer, key in pair_keys.items():
-        total += pairwise_mask(key, ring=ring, length=length, sign=pair_sign(position, peer))
-    ring.reduce(total)
-    return total
 
 
 def accumulate(

@@ -213,12 +213,7 @@ class Plan:
     @property
     def _demand(self) -> _Demand:
         return _Demand(
-            self.clients,
-            self.max_dropped,
-            self.max_corrupt,
-            self.adversary,
-            self.security_bits,
-            self.correctness_bits,
+            self.clients, self.max_dropped, self.max_corrupt, self.adversary, self.security_bits, self.correctness_bits
         )
 
     def _check_ranges(self) -> None:

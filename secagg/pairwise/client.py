@@ -99,8 +99,8 @@ def join(seat: Seat, *, root: Secret) -> tuple[AwaitingRoster, KeyAdvert]:
     digest, position = seat.config.digest, seat.position
     secrets = keys.round_secrets(root, config_digest=digest, position=position)
     mask_key = agreement.public_key(secrets.mask_private)
-    box_key = agreement.public_key(secrets.box_private)
-    commitment = keys.seed_commitment(secrets.self_mask_seed, config_digest=digest, position=position)
+    box_key = secrets.box.public
+    commitment = keys.seed_commitment(secrets.self_mask_seed, config_digest=digest, box=secrets.box)
     statement = checks.advert_statement(digest, position, mask_key, box_key, commitment)
     signature = seat.identity.sign(label=labels.SIGN_ADVERT, message=statement)
     advert = KeyAdvert(mask_key=mask_key, box_key=box_key, seed_commitment=commitment, signature=signature)
@@ -306,17 +306,13 @@ class AwaitingInput(Phase):
         """The stream keys to add and to subtract: its self mask, and one mask for each client of the inbox."""
         joined, secrets = self._joined, self._secrets
         digest, position = self._seat.config.digest, self._seat.position
-        own = joined.mask_endpoint(position)
-        plus = [keys.self_mask_key(secrets.self_mask_seed, config_digest=digest, position=position)]
+        plus = [keys.self_mask_key(secrets.self_mask_seed, config_digest=digest, box=secrets.box)]
         minus: list[Secret] = []
         for peer in self._held.positions:
             if peer != position:
+                ends = joined.mask_endpoint(position), joined.mask_endpoint(peer)
                 key = keys.pairwise_mask_key(
-                    secrets.mask_private,
-                    own,
-                    joined.mask_endpoint(peer),
-                    config_digest=digest,
-                    roster_digest=joined.digest,
+                    secrets.mask_private, *ends, config_digest=digest, roster_digest=joined.digest
                 )
                 (plus if masking.pair_sign(position, peer) > 0 else minus).append(key)
         return plus, minus

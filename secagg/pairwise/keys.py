@@ -28,22 +28,6 @@ def position_bytes(position: int) -> bytes:
     return position.to_bytes(4, "big")
 
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
-class RoundSecrets:
-    """What one client derives from its round secret before it knows anyone else."""
-
-    root: Secret
-    mask_key_seed: Secret
-    mask_private: Secret
-    box_private: Secret
-    self_mask_seed: Secret
-
-    def wipe(self) -> None:
-        """Overwrite all five."""
-        for secret in (self.root, self.mask_key_seed, self.mask_private, self.box_private, self.self_mask_seed):
-            secret.wipe()
-
-
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One side of a pair as the roster shows it: its position and the public key the pair agrees with."""
@@ -52,25 +36,36 @@ class Endpoint:
     public: bytes
 
 
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class RoundSecrets:
+    """What one client derives from its round secret before it knows anyone else."""
+
+    root: Secret
+    mask_key_seed: Secret
+    mask_private: Secret
+    box_private: Secret
+    box: Endpoint
+    self_mask_seed: Secret
+
+    def wipe(self) -> None:
+        """Overwrite all five secrets."""
+        for secret in (self.root, self.mask_key_seed, self.mask_private, self.box_private, self.self_mask_seed):
+            secret.wipe()
+
+
 def round_secrets(root: Secret, *, config_digest: bytes, position: int) -> RoundSecrets:
     """Derive a client's two seeds and its two X25519 private keys from its round secret."""
+    box = box_private(root, config_digest=config_digest, position=position)
+    endpoint = Endpoint(position, agreement.public_key(box))
     mask_key_seed = _branch(root, labels.MASK_KEY_SEED, config_digest, position, length=SEED_SIZE)
     return RoundSecrets(
         root=root,
         mask_key_seed=mask_key_seed,
-        mask_private=mask_private(mask_key_seed, config_digest=config_digest, position=position),
-        box_private=box_private(root, config_digest=config_digest, position=position),
+        mask_private=mask_private(mask_key_seed, config_digest=config_digest, box=endpoint),
+        box_private=box,
+        box=endpoint,
         self_mask_seed=_branch(root, labels.SELF_MASK_SEED, config_digest, position, length=SEED_SIZE),
     )
-
-
-def mask_private(seed: Secret, *, config_digest: bytes, position: int) -> Secret:
-    """Derive the X25519 private key of a client's pairwise masks from its mask-key seed.
-
-    The seed is what is shared, so whoever rebuilds it has the key. Config digest and position are in the derivation
-    once more: a guess of a seed tests one client of one round.
-    """
-    return _branch(seed, labels.MASK_KEY, config_digest, position, length=PRIVATE_KEY_SIZE)
 
 
 def box_private(root: Secret, *, config_digest: bytes, position: int) -> Secret:
@@ -83,18 +78,30 @@ def _branch(parent: Secret, label: bytes, config_digest: bytes, position: int, *
     return derive(parent, salt=config_digest, label=label, context=context, length=length)
 
 
-def seed_commitment(seed: Secret, *, config_digest: bytes, position: int) -> bytes:
-    """Commit to a self-mask seed: 128 uniform bits under SHA-256 need no further blinding.
+# A seed is 16 bytes. What follows from one alone is bound to config digest, position and box key, so that a guess of a
+# seed tests one client in one attempt at one round, whatever a server repeats (docs/adr/0015).
 
-    The commitment is bound to config digest and position, so guesses at the seeds of many clients share no work.
+
+def mask_private(seed: Secret, *, config_digest: bytes, box: Endpoint) -> Secret:
+    """Derive the X25519 private key of a client's pairwise masks from its mask-key seed and its box endpoint.
+
+    The seed is what is shared, so whoever rebuilds it has the key.
     """
-    return digest(labels.SEED_COMMITMENT, config_digest, position_bytes(position), seed.reveal())
+    return derive(seed, salt=config_digest, label=labels.MASK_KEY, context=_box_context(box), length=PRIVATE_KEY_SIZE)
 
 
-def self_mask_key(seed: Secret, *, config_digest: bytes, position: int) -> Secret:
+def self_mask_key(seed: Secret, *, config_digest: bytes, box: Endpoint) -> Secret:
     """The stream key of the mask that only its owner knows until it survives."""
-    context = position_bytes(position)
-    return derive(seed, salt=config_digest, label=labels.SELF_MASK, context=context, length=STREAM_KEY_SIZE)
+    return derive(seed, salt=config_digest, label=labels.SELF_MASK, context=_box_context(box), length=STREAM_KEY_SIZE)
+
+
+def seed_commitment(seed: Secret, *, config_digest: bytes, box: Endpoint) -> bytes:
+    """Commit to a self-mask seed: 128 uniform bits under SHA-256 need no further blinding."""
+    return digest(labels.SEED_COMMITMENT, config_digest, position_bytes(box.position), box.public, seed.reveal())
+
+
+def _box_context(box: Endpoint) -> bytes:
+    return position_bytes(box.position) + box.public
 
 
 def pairwise_mask_key(
@@ -137,13 +144,8 @@ def coefficient_entropy(root: Secret, *, config_digest: bytes, roster_digest: by
 
     They can be drawn within the `with` block; their key is wiped at its end.
     """
-    key = derive(
-        root,
-        salt=config_digest,
-        label=labels.SHAMIR_COEFFICIENTS,
-        context=roster_digest,
-        length=STREAM_KEY_SIZE,
-    )
+    label = labels.SHAMIR_COEFFICIENTS
+    key = derive(root, salt=config_digest, label=label, context=roster_digest, length=STREAM_KEY_SIZE)
     try:
         yield reader(key)
     finally:

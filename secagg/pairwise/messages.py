@@ -131,13 +131,7 @@ class UnmaskShares(Message, frozen=True):
 
 
 FROM_SERVER: Final[tuple[type[Message], ...]] = (RoundOffer, Roster, Inbox, SurvivorSet, UnmaskRequest)
-FROM_CLIENT: Final[tuple[type[Message], ...]] = (
-    KeyAdvert,
-    SealedShares,
-    MaskedInput,
-    SurvivorSignature,
-    UnmaskShares,
-)
+FROM_CLIENT: Final[tuple[type[Message], ...]] = (KeyAdvert, SealedShares, MaskedInput, SurvivorSignature, UnmaskShares)
 
 NAMES: Final[Mapping[int, str]] = {kind.KIND: kind.__name__ for kind in (*FROM_SERVER, *FROM_CLIENT)}
 

@@ -11,8 +11,9 @@ dropped after others masked towards it.
 from __future__ import annotations
 
 import collections
+import contextlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final
@@ -137,9 +138,9 @@ class Recovery:
         try:
             blamed = self._rebuild(secrets)
             self.shares.clear()  # they grow with the square of the cohort; the masks and the sum need their memory
-            masks = self._masks(secrets)
-            while batch := tuple(itertools.islice(masks, _BATCH)):
-                self._remove(batch, executor, workers)
+            with contextlib.closing(self._masks(secrets)) as masks:  # whatever ends it, it wipes what it holds
+                while batch := tuple(itertools.islice(masks, _BATCH)):
+                    self._remove(batch, executor, workers)
         finally:
             for secret in secrets.values():
                 secret.wipe()
@@ -155,15 +156,17 @@ class Recovery:
         )
 
     def _remove(self, batch: Sequence[tuple[Secret, int]], executor: Executor | None, workers: int) -> None:
-        masking.accumulate(
-            self.words,
-            plus=[key for key, sign in batch if sign < 0],
-            minus=[key for key, sign in batch if sign > 0],
-            executor=executor,
-            workers=workers,
-        )
-        for key, _ in batch:
-            key.wipe()
+        try:
+            masking.accumulate(
+                self.words,
+                plus=[key for key, sign in batch if sign < 0],
+                minus=[key for key, sign in batch if sign > 0],
+                executor=executor,
+                workers=workers,
+            )
+        finally:
+            for key, _ in batch:
+                key.wipe()
 
     def _names(self, positions: Mapping[int, object] | frozenset[int]) -> tuple[ClientId, ...]:
         return tuple(self.invited[position] for position in sorted(positions))
@@ -249,17 +252,17 @@ class Recovery:
 
     def _verifies(self, dealer: int, secret: Secret) -> bool:
         """Whether a rebuilt seed opens what its dealer advertised: a survivor's commitment, anyone else's mask key."""
-        advert, digest = self.joined.adverts[dealer], self.config.digest
+        advert, digest, box = self.joined.adverts[dealer], self.config.digest, self.joined.box_endpoint(dealer)
         if dealer in self.survivors:
-            return keys.seed_commitment(secret, config_digest=digest, position=dealer) == advert.seed_commitment
-        private = keys.mask_private(secret, config_digest=digest, position=dealer)
+            return keys.seed_commitment(secret, config_digest=digest, box=box) == advert.seed_commitment
+        private = keys.mask_private(secret, config_digest=digest, box=box)
         public = agreement.public_key(private)
         private.wipe()
         return public == advert.mask_key
 
     # Expanding masks.
 
-    def _masks(self, secrets: Mapping[int, Secret]) -> Iterator[tuple[Secret, int]]:
+    def _masks(self, secrets: Mapping[int, Secret]) -> Generator[tuple[Secret, int], None, None]:
         """Every mask still in the sum, with the sign it went in by.
 
         Masks between two survivors have cancelled. Left are each survivor's self mask, and the masks survivors put
@@ -267,10 +270,11 @@ class Recovery:
         """
         digest = self.config.digest
         for dealer, secret in secrets.items():
+            box = self.joined.box_endpoint(dealer)
             if dealer in self.survivors:
-                yield keys.self_mask_key(secret, config_digest=digest, position=dealer), 1
+                yield keys.self_mask_key(secret, config_digest=digest, box=box), 1
                 continue
-            private = keys.mask_private(secret, config_digest=digest, position=dealer)
+            private = keys.mask_private(secret, config_digest=digest, box=box)
             try:
                 yield from self._masks_towards(dealer, private)
             finally:

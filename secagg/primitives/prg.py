@@ -15,7 +15,7 @@ elsewhere in plain counter mode. Which it is gets measured once in a process (do
 from __future__ import annotations
 
 import functools
-import time
+import timeit
 from collections.abc import Callable
 from typing import Final
 
@@ -65,8 +65,9 @@ class Stream:
             MisuseError: the piece leaves its segment, position is inside a block, buffer is no such buffer, or the
                 key was wiped.
         """
-        segment, offset = divmod(position, SEGMENT)
-        size = _size_of(buffer)
+        if not isinstance(buffer, memoryview) or buffer.readonly or buffer.strides != (1,):
+            raise MisuseError("a stream is written to a memoryview of contiguous, writable bytes")
+        (segment, offset), size = divmod(position, SEGMENT), len(buffer)
         if size > SEGMENT - offset or not 0 <= segment < _MAX_SEGMENTS:
             raise MisuseError(f"{size} bytes from {position} on are not within one segment of a stream")
         context = self._context if position == self._position and offset else None
@@ -140,12 +141,7 @@ def gcm_is_faster() -> bool:
 
 def _least_seconds(mode: GCM | CTR) -> float:
     context, out = Cipher(AES128(bytes(_AES_KEY_SIZE)), mode).encryptor(), bytearray(_TRIAL)
-    taken = []
-    for _ in range(_TRIALS):
-        begun = time.perf_counter()
-        context.update_into(_ZEROS[:_TRIAL], out)
-        taken.append(time.perf_counter() - begun)
-    return min(taken)
+    return min(timeit.repeat(lambda: context.update_into(_ZEROS[:_TRIAL], out), number=1, repeat=_TRIALS))
 
 
 def _nonce(nonce: bytes, segment: int) -> bytes:
@@ -156,12 +152,3 @@ def _nonce(nonce: bytes, segment: int) -> bytes:
 
 def _counter_block(nonce: bytes, block: int) -> bytes:
     return nonce + (_FIRST_COUNTER + block).to_bytes(BLOCK_SIZE - len(nonce), "big")
-
-
-def _size_of(buffer: memoryview) -> int:
-    if not isinstance(buffer, memoryview):
-        raise MisuseError(f"a stream is written to a memoryview, got {type(buffer).__name__}")
-    if buffer.readonly or not buffer.c_contiguous or buffer.ndim != 1 or buffer.itemsize != 1:
-        state = f"readonly={buffer.readonly}, contiguous={buffer.c_contiguous}, format={buffer.format}"
-        raise MisuseError(f"a stream is written to contiguous, writable bytes, got {state}")
-    return len(buffer)

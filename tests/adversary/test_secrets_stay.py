@@ -69,7 +69,7 @@ def canaries(table: Table) -> dict[str, bytes]:
             f"{name}'s self-mask seed": secrets.self_mask_seed.reveal(),
             f"{name}'s input": table.inputs[liar.position].tobytes(),
         }
-        own = keys.self_mask_key(secrets.self_mask_seed, config_digest=salt, position=liar.position)
+        own = keys.self_mask_key(secrets.self_mask_seed, config_digest=salt, box=secrets.box)
         found[f"{name}'s self mask"] = own.reveal()
         with keys.coefficient_entropy(secrets.root, config_digest=salt, roster_digest=joined.digest) as entropy:
             dealt = shamir.split(

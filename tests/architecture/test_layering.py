@@ -88,6 +88,7 @@ DEPENDENCIES: Final[Mapping[str, frozenset[str]]] = {
 WORLD: Final[Mapping[str, frozenset[str]]] = {
     "os": frozenset({"secagg.types", "secagg.store"}),  # its random generator; durable files
     "fcntl": frozenset({"secagg.store"}),
+    "timeit": frozenset({"secagg.primitives.prg"}),  # which of two ways to the same bytes is faster here
     "pathlib": frozenset({"secagg.store", "secagg.identity", "secagg.testing.vectors"}),  # optional files; vectors
     "concurrent": frozenset(
         {  # the type of an argument; nobody here makes one

@@ -22,13 +22,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from secagg import masking, wire
+from secagg import wire
 from secagg.pairwise import keys
 from secagg.pairwise.channel import TAG_SIZE
 from secagg.pairwise.messages import BOX_SIZE, MaskedInput, SealedShares, SurvivorSignature, UnmaskShares
 from secagg.pairwise.roster import Joined
 from secagg.plan import Plan
 from secagg.shamir import SHARE_SIZE
+from secagg.testing import masks
 from secagg.testing.plans import UncertifiedPlan
 from secagg.testing.table import Table
 from secagg.types import Adversary, Leg
@@ -213,7 +214,7 @@ class Cast:
         """The masked input is the input, the self mask and one mask for each other client of the inbox."""
         config, insight, joined = self.table.config, self.insight[position], self.joined(view.roster)
         seed = insight.secrets.self_mask_seed
-        own_key = keys.self_mask_key(seed, config_digest=config.digest, position=position)
+        own_key = keys.self_mask_key(seed, config_digest=config.digest, box=insight.secrets.box)
         pair_keys = {
             peer: keys.pairwise_mask_key(
                 insight.secrets.mask_private,
@@ -225,7 +226,7 @@ class Cast:
             for peer in positions(view.inbox)
             if peer != position
         }
-        expected = masking.net_mask(position, own_key, pair_keys, ring=config.ring, length=config.length)
+        expected = masks.net_mask(position, own_key, pair_keys, ring=config.ring, length=config.length)
         expected += self.table.inputs[position]
         if config.ring.pack(expected) != tail:
             self.found.report(OTHER_MASKS, (position, view))

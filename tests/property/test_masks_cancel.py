@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secagg import masking
-from secagg.masking import accumulate, mask_input, net_mask, pair_sign, self_mask
+from secagg.masking import accumulate, mask_input, pair_sign
 from secagg.primitives import prg
 from secagg.primitives.secret import Secret
 from secagg.ring import Ring, Words
+from secagg.testing.masks import net_mask, self_mask
 
 Pair = tuple[int, int]
 

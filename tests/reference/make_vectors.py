@@ -46,8 +46,8 @@ def derivations() -> Iterator[Case]:
         ("pair/channel", DIGEST, place + PUBLICS[2] + PUBLICS[7], 32),
         ("channel/tag", DIGEST, bytes([oracle.UP, oracle.INPUT]) + oracle.u32(3), 28),
         ("channel/tag", DIGEST, bytes([oracle.DOWN, oracle.ROSTER]) + oracle.u32(0), 28),
-        ("expand/mask-key", DIGEST, place, 32),
-        ("expand/self-mask", DIGEST, place, 28),
+        ("expand/mask-key", DIGEST, place + PUBLICS[2], 32),
+        ("expand/self-mask", DIGEST, place + PUBLICS[2], 28),
         ("expand/graph", b"", b"", 28),
     )
     for number, (label, salt, context, length) in enumerate(rows):
@@ -66,8 +66,8 @@ def hashes() -> Iterator[Case]:
         ("hash/invited", [b"z" * 64]),
         ("hash/roster", [DIGEST, entropy("a roster", 300)]),
         ("hash/graph-seed", [DIGEST, ROSTER_DIGEST]),
-        ("hash/seed-commitment", [DIGEST, oracle.u32(2), entropy("a seed", 16)]),
-        ("hash/seed-commitment", [DIGEST, oracle.u32(3), entropy("a seed", 16)]),
+        ("hash/seed-commitment", [DIGEST, oracle.u32(2), PUBLICS[2], entropy("a seed", 16)]),
+        ("hash/seed-commitment", [DIGEST, oracle.u32(7), PUBLICS[7], entropy("a seed", 16)]),
         ("hash/instructions", [b""]),
         ("hash/instructions", [b"model", b"and how to train it"]),
     )
@@ -83,8 +83,9 @@ def key_schedules() -> Iterator[Case]:
         root = entropy(f"root {number}")
         place = oracle.u32(position)
         key_seed = oracle.derive(root, DIGEST, "derive/mask-key-seed", place, length=16)
-        mask_key = oracle.derive(key_seed, DIGEST, "expand/mask-key", place)
         box_key = oracle.derive(root, DIGEST, "derive/box-key", place)
+        box_public = oracle.public_key(box_key)
+        mask_key = oracle.derive(key_seed, DIGEST, "expand/mask-key", place + box_public)
         mask_seed = oracle.derive(root, DIGEST, "derive/self-mask-seed", place, length=16)
         outputs = {
             "mask_key_seed": key_seed,
@@ -92,8 +93,8 @@ def key_schedules() -> Iterator[Case]:
             "box_key": box_key,
             "self_mask_seed": mask_seed,
             "mask_public": oracle.public_key(mask_key),
-            "box_public": oracle.public_key(box_key),
-            "seed_commitment": oracle.digest("hash/seed-commitment", DIGEST, place, mask_seed),
+            "box_public": box_public,
+            "seed_commitment": oracle.digest("hash/seed-commitment", DIGEST, place, box_public, mask_seed),
         }
         inputs = {"round_secret": root, "config_digest": DIGEST, "position": position}
         yield case(f"round keys at position {position}", "round-keys", inputs, outputs)

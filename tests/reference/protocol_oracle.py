@@ -289,7 +289,7 @@ class Joined:
         return mask_words(key, self.config.ring_bits, self.config.length)
 
     def self_mask(self, seed: bytes, position: int) -> list[int]:
-        key = derive(seed, self.config.digest, "expand/self-mask", u32(position), length=28)
+        key = derive(seed, self.config.digest, "expand/self-mask", u32(position) + self.box_keys[position], length=28)
         return mask_words(key, self.config.ring_bits, self.config.length)
 
     def box_key(self, private: bytes, sender: int, receiver: int, own: int) -> tuple[bytes, bytes]:
@@ -333,17 +333,17 @@ class Client:
         self.position = body[1].index(self.name)
         salt, place = self.config.digest, u32(self.position)
         self.key_seed = derive(self.root, salt, "derive/mask-key-seed", place, length=SEED)
-        self.mask_private = derive(self.key_seed, salt, "expand/mask-key", place)
         self.box_private = derive(self.root, salt, "derive/box-key", place)
         self.mask_seed = derive(self.root, salt, "derive/self-mask-seed", place, length=SEED)
         self.box_public = public_key(self.box_private)
+        self.mask_private = derive(self.key_seed, salt, "expand/mask-key", place + self.box_public)
         self.channel = channel_key(agree(self.box_private, body[2]), salt, self.position, self.box_public, body[2])
         return [self.says(ADVERT, self.advert())]
 
     def advert(self, **changes: bytes) -> list[bytes]:
         """A signed advert; what is passed stands in the place of what is true."""
         values = {"mask_key": public_key(self.mask_private), "box_key": self.box_public}
-        hidden = digest("hash/seed-commitment", self.config.digest, u32(self.position), self.mask_seed)
+        hidden = digest("hash/seed-commitment", self.config.digest, u32(self.position), self.box_public, self.mask_seed)
         values |= {"seed_commitment": hidden} | changes
         signed = values.pop("signed", self.config.digest + u32(self.position))
         return [*values.values(), sign(self.seed, "sign/advert", signed + b"".join(values.values()))]
@@ -353,8 +353,7 @@ class Client:
         holders = sorted({*self.joined.neighbors(self.position), self.position})
         key = derive(self.root, self.config.digest, "derive/shamir-coefficients", self.joined.digest, length=28)
         source = stream(key, 4 * 2 * LIMBS * self.config.threshold + 4096)  # some words are left out; these are enough
-        xs = [holder + 1 for holder in holders]
-        keys, seeds = split([self.key_seed, self.mask_seed], self.config.threshold, xs, source)
+        keys, seeds = split([self.key_seed, self.mask_seed], self.config.threshold, [h + 1 for h in holders], source)
         dealt = {holder: (keys[holder + 1], seeds[holder + 1]) for holder in holders}
         self.shares = {self.position: dealt.pop(self.position)}
         return [self.says(SHARES, [b"".join(self.box(peer, *shares) for peer, shares in dealt.items())])]
@@ -491,7 +490,8 @@ class Server:
             words = add(words, fields_of(self.tails[survivor], bits, config.length), 1, bits)
             words = add(words, joined.self_mask(recover(shares[survivor]), survivor), -1, bits)
         for dropped in sorted(set().union(*opened.values()) - set(self.survivors)):
-            private = derive(recover(shares[dropped]), config.digest, "expand/mask-key", u32(dropped))
+            place = u32(dropped) + joined.box_keys[dropped]
+            private = derive(recover(shares[dropped]), config.digest, "expand/mask-key", place)
             for survivor in (position for position in self.survivors if dropped in opened[position]):
                 mask = joined.pair_mask(private, dropped, survivor)
                 words = add(words, mask, -1 if survivor < dropped else 1, bits)

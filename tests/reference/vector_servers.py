@@ -216,6 +216,12 @@ def bad_recoveries() -> Iterator[Case]:
     )
     outcome = {"failed": "unmask", "suspects": ["client-3"]}
     yield bad(tale.name, "server", "secret-matches", tale.inputs(None), {"refused": [], "outcome": outcome})
+    tale = unmasking(
+        "a dropped dealer whose shares agree on another secret",
+        lambda holder, shares: [*shares[:LIAR], forged[holder + 1]],
+        silent={oracle.INPUT: [LIAR]},
+    )
+    yield bad(tale.name, "server", "secret-matches", tale.inputs(None), {"refused": [], "outcome": outcome})
     # Two wrong shares of four. Where nobody may lie, the dealer must have; where one may, nobody can tell.
     for allowed, dropped, suspects in ((0, 1, ["client-3"]), (1, 0, [])):
         name = f"shares that agree on nothing, {allowed} corrupt at most"

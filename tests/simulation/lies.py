@@ -72,7 +72,7 @@ class Liar:
         config, joined = self.cast.config, self._joined
         words = config.ring.unpack(envelope.tail, config.length)
         seed = self.client.secrets.self_mask_seed
-        plus = [keys.self_mask_key(seed, config_digest=config.digest, position=self.position)]
+        plus = [keys.self_mask_key(seed, config_digest=config.digest, box=joined.box_endpoint(self.position))]
         minus: list[Secret] = []
         for peer in sorted(inbox - set(unopened)):
             ends = joined.mask_endpoint(self.position), joined.mask_endpoint(peer)

@@ -28,12 +28,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from secagg import masking
 from secagg.pairwise import keys
 from secagg.primitives import agreement
 from secagg.primitives.prg import STREAM_KEY_SIZE
 from secagg.primitives.secret import Secret
 from secagg.ring import Ring
+from secagg.testing import masks
 
 ROOT = Path(__file__).resolve().parents[2]
 SIGMAS = 8.0
@@ -50,7 +50,7 @@ def fresh_key() -> Secret:
 
 
 def mask_of(key: Secret, bits: int, length: int) -> Lanes:
-    return masking.self_mask(key, ring=Ring(bits), length=length).astype(np.uint64)
+    return masks.self_mask(key, ring=Ring(bits), length=length).astype(np.uint64)
 
 
 def plane(words: Lanes, bit: int) -> Bits:
@@ -127,7 +127,7 @@ def test_every_bit_plane_of_a_mask_is_fair_and_as_complex_as_chance(bits: int) -
 def test_a_mask_read_bit_by_bit_is_fair_and_as_complex_as_chance() -> None:
     """Across words too, in the order of the wire."""
     stream = np.unpackbits(
-        np.frombuffer(Ring(32).pack(masking.self_mask(fresh_key(), ring=Ring(32), length=512)), np.uint8)
+        np.frombuffer(Ring(32).pack(masks.self_mask(fresh_key(), ring=Ring(32), length=512)), np.uint8)
     )
     assert_fair(stream.astype(np.bool_))
     assert_complex(stream.astype(np.bool_))
@@ -155,7 +155,7 @@ def test_a_large_ring_is_filled_to_both_ends(bits: int) -> None:
 
 
 def test_a_negated_mask_reaches_every_value_too() -> None:
-    words = masking.pairwise_mask(fresh_key(), ring=Ring(8), length=64 << 8, sign=-1)
+    words = masks.pairwise_mask(fresh_key(), ring=Ring(8), length=64 << 8, sign=-1)
     assert np.bincount(words.astype(np.int64), minlength=256).all()
 
 
@@ -171,7 +171,7 @@ class Client:
         self.endpoint = keys.Endpoint(position, agreement.public_key(self.secrets.mask_private))
 
     def self_key(self) -> Secret:
-        return keys.self_mask_key(self.secrets.self_mask_seed, config_digest=self.config, position=self.position)
+        return keys.self_mask_key(self.secrets.self_mask_seed, config_digest=self.config, box=self.secrets.box)
 
     def pair_key(self, peer: keys.Endpoint, roster: bytes) -> Secret:
         return keys.pairwise_mask_key(

@@ -209,10 +209,10 @@ class LyingServer:
         """A victim's masked input without its self mask and its masks towards clients whose mask-key seed is known."""
         words = self.inputs[victim].copy()
         digest, roster = self.config.digest, self.joined
-        plus = [keys.self_mask_key(seed, config_digest=digest, position=victim)]
+        plus = [keys.self_mask_key(seed, config_digest=digest, box=roster.box_endpoint(victim))]
         minus: list[Secret] = []
         for peer, key_seed in mask_key_seeds.items():
-            private = keys.mask_private(key_seed, config_digest=digest, position=peer)
+            private = keys.mask_private(key_seed, config_digest=digest, box=roster.box_endpoint(peer))
             ends = roster.mask_endpoint(peer), roster.mask_endpoint(victim)
             key = keys.pairwise_mask_key(private, *ends, config_digest=digest, roster_digest=roster.digest)
             (plus if masking.pair_sign(victim, peer) > 0 else minus).append(key)
@@ -264,9 +264,9 @@ class LyingClient:
         self.root = Secret(FixedEntropy(f"{table.label}/{name}")(32))
         self.secrets = keys.round_secrets(self.root, config_digest=self.digest, position=self.position)
         self.mask_key = agreement.public_key(self.secrets.mask_private)
-        self.box_key = agreement.public_key(self.secrets.box_private)
+        self.box_key = self.secrets.box.public
         self.commitment = keys.seed_commitment(
-            self.secrets.self_mask_seed, config_digest=self.digest, position=self.position
+            self.secrets.self_mask_seed, config_digest=self.digest, box=self.secrets.box
         )
 
     def says(self, message: wire.Message, *, tail: bytes = b"", index: int = 0, sender: int | None = None) -> bytes:

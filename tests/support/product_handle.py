@@ -92,14 +92,14 @@ def hashed(label: str, parts: list[str]) -> Outputs:
 def round_keys(round_secret: str, config_digest: str, position: int) -> Outputs:
     digest = raw(config_digest)
     made = keys.round_secrets(secret(round_secret), config_digest=digest, position=position)
-    commitment = keys.seed_commitment(made.self_mask_seed, config_digest=digest, position=position)
+    commitment = keys.seed_commitment(made.self_mask_seed, config_digest=digest, box=made.box)
     return {
         "mask_key_seed": made.mask_key_seed.reveal().hex(),
         "mask_key": made.mask_private.reveal().hex(),
         "box_key": made.box_private.reveal().hex(),
         "self_mask_seed": made.self_mask_seed.reveal().hex(),
         "mask_public": agreement.public_key(made.mask_private).hex(),
-        "box_public": agreement.public_key(made.box_private).hex(),
+        "box_public": made.box.public.hex(),
         "seed_commitment": commitment.hex(),
     }
 

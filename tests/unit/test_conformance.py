@@ -16,7 +16,7 @@ from secagg import masking, shamir
 from secagg.errors import ConfigError
 from secagg.primitives.secret import Secret
 from secagg.ring import Ring
-from secagg.testing import conformance
+from secagg.testing import conformance, masks
 from secagg.testing.conformance import TRANSPORT_CHECKS, check_masks_cancel, check_sharing, check_transport
 from secagg.testing.entropy import FixedEntropy
 from secagg.testing.table import Table
@@ -215,14 +215,14 @@ PairMask = Callable[[int, int], Sequence[int]]
 
 
 def product_mask(position: int, peer: int) -> list[int]:
-    key = Secret(FixedEntropy(f"pair {sorted((position, peer))}")(32))
+    key = Secret(FixedEntropy(f"pair {sorted((position, peer))}")(28))
     sign = masking.pair_sign(position, peer)
-    words: list[int] = masking.pairwise_mask(key, ring=Ring(BITS), length=LENGTH, sign=sign).tolist()
+    words: list[int] = masks.pairwise_mask(key, ring=Ring(BITS), length=LENGTH, sign=sign).tolist()
     return words
 
 
 def oracle_mask(position: int, peer: int) -> list[int]:
-    words = oracle.mask_words(FixedEntropy(f"pair {sorted((position, peer))}")(32), BITS, LENGTH)
+    words = oracle.mask_words(FixedEntropy(f"pair {sorted((position, peer))}")(28), BITS, LENGTH)
     return oracle.add([0] * LENGTH, words, 1 if position < peer else -1, BITS)
 
 

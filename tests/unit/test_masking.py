@@ -15,10 +15,11 @@ import pytest
 
 from secagg import masking
 from secagg.errors import ConfigError, InputError, MisuseError
-from secagg.masking import accumulate, mask_input, net_mask, pair_sign, pairwise_mask, self_mask
+from secagg.masking import accumulate, mask_input, pair_sign
 from secagg.primitives import prg
 from secagg.primitives.secret import Secret
 from secagg.ring import Ring, Words
+from secagg.testing.masks import net_mask, pairwise_mask, self_mask
 
 both_words = pytest.mark.parametrize("word", [np.uint32, np.uint64])
 

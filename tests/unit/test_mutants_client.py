@@ -185,7 +185,7 @@ def test_shares_are_held_by_position() -> None:
 
 
 def messages_of(table: Table, **arguments: Any) -> MaskedMessages:
-    key = Secret(bytes(range(32)))
+    key = Secret(bytes(range(28)))
     return MaskedMessages(
         table.input_of(NAME), config=table.config, plus=[key], minus=[], fronts=[b"front"], **arguments
     )

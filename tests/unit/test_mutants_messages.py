@@ -134,7 +134,8 @@ def test_what_two_keys_were_agreed_by_is_overwritten(monkeypatch: pytest.MonkeyP
     assert len(made) == 4
     assert all(is_wiped(secret) for secret in made)
     monkeypatch.setattr(keys, "derive", derived)
-    keys.coefficient_entropy(root, roster_digest=bytes(32), **named)
+    with keys.coefficient_entropy(root, roster_digest=bytes(32), **named):
+        assert not is_wiped(made[-1])
     assert is_wiped(made[-1])
 
 

@@ -155,8 +155,8 @@ def advert_of(position: int) -> KeyAdvert:
     secrets = SECRETS[position]
     values = (
         agreement.public_key(secrets.mask_private),
-        agreement.public_key(secrets.box_private),
-        keys.seed_commitment(secrets.self_mask_seed, config_digest=DIGEST, position=position),
+        secrets.box.public,
+        keys.seed_commitment(secrets.self_mask_seed, config_digest=DIGEST, box=secrets.box),
     )
     statement = checks.advert_statement(DIGEST, position, *values)
     return KeyAdvert(*values, signature=IDENTITIES[position].sign(label=labels.SIGN_ADVERT, message=statement))
@@ -288,7 +288,7 @@ DERIVED: dict[str, tuple[bytes, bytes | None]] = {
     "expand/mask-key": (SECRETS[LOW].mask_key_seed.reveal(), SECRETS[LOW].mask_private.reveal()),
     "expand/self-mask": (
         SECRETS[LOW].self_mask_seed.reveal(),
-        keys.self_mask_key(SECRETS[LOW].self_mask_seed, config_digest=DIGEST, position=LOW).reveal(),
+        keys.self_mask_key(SECRETS[LOW].self_mask_seed, config_digest=DIGEST, box=SECRETS[LOW].box).reveal(),
     ),
     "expand/graph": (GRAPH_SEED, None),
     "store/record": (STORE_KEY, None),

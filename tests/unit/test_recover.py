@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from protocols.faults import flip
-from secagg import shamir
+from secagg import masking, shamir
 from secagg.aggregate import Aggregate, Blame
 from secagg.errors import RoundAborted, Unrecoverable
 from secagg.field import PRIME
@@ -407,6 +407,36 @@ def test_every_rebuilt_secret_is_wiped(
         unrecoverable(table)
     assert len(rebuilt) >= 10
     assert not [secret for secret in rebuilt if not secret._wiped]
+
+
+def test_every_key_is_wiped_when_masks_cannot_be_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the error, and with it every frame, is still held."""
+    made: list[Secret] = []
+
+    def watched(derive: Callable[..., Secret]) -> Callable[..., Secret]:
+        def derived(*arguments: Any, **named: Any) -> Secret:
+            made.append(derive(*arguments, **named))
+            return made[-1]
+
+        return derived
+
+    calls = itertools.count()
+
+    def fail_at_the_second(*_: Any, **__: Any) -> None:
+        if next(calls):
+            raise MemoryError
+
+    table, _ = unmasking(silent={Leg.MASK: ["client-0003", "client-0007"]})
+    recovery = prepared(table)
+    for name in ("mask_private", "self_mask_key", "pairwise_mask_key"):
+        monkeypatch.setattr(keys, name, watched(getattr(keys, name)))
+    monkeypatch.setattr("secagg.pairwise.recover._BATCH", 4)
+    monkeypatch.setattr(masking, "accumulate", fail_at_the_second)
+    with pytest.raises(MemoryError) as failed:
+        recovery.run()
+    assert failed.tb is not None
+    assert len(made) > 8
+    assert all(is_wiped(secret) for secret in made)
 
 
 def test_many_masks_are_expanded_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:

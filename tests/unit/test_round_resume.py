@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import pytest
 
-from secagg import wire
+from secagg import config, wire
 from secagg.config import CHUNK_GRAIN
 from secagg.errors import MisuseError, StorageError, Violation
 from secagg.identity import Identity, MemoryDirectory
@@ -523,6 +523,25 @@ def replays(table: Table, records: Iterable[bytes]) -> tuple[Event, ...] | None:
     except StorageError:
         assert tuple(store.records()) == given
         return None
+
+
+def test_a_record_of_another_suite_is_left_as_it_is_until_it_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore()
+    with monkeypatch.context() as older:
+        older.setattr(config, "SUITE", 1)
+        table, _ = stopped(Leg.CONFIRM, store)
+    records = tuple(store.records())
+    with pytest.raises(StorageError, match="suite 1"):
+        table.new_client(NAME, store).resume()
+    assert tuple(store.records()) == records
+    later = table_of(number=2)
+    later.start()
+    with pytest.raises(MisuseError, match="resume"):
+        later.new_client(NAME, store).receive(later.pending[NAME][0])
+    table.new_client(NAME, store).abort()
+    assert tuple(store.records()) == ()
+    later.clients[NAME] = later.new_client(NAME, store)
+    assert NAME in later.finish().survivors
 
 
 def test_a_record_of_no_known_kind_does_not_replay() -> None:

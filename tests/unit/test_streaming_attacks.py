@@ -167,8 +167,8 @@ def messages_from(source: Ramp, made: list[int]) -> MaskedMessages:
     return MaskedMessages(
         source,
         config=Uploads().config,
-        plus=[Secret(bytes(32))],
-        minus=[Secret(bytes(32))],
+        plus=[Secret(bytes(28))],
+        minus=[Secret(bytes(28))],
         fronts=[b"front"] * CHUNKS,
         seal=lambda index, _: made.append(index),
     )
