@@ -182,13 +182,13 @@ class _Streams:
             done += size
 
     def _add_chunk(self, chunk: Words, start: int) -> None:
-        raw = self._buffer[: chunk.nbytes]
-        words = raw.view(f"<u{chunk.itemsize}")
+        words = self._buffer[: chunk.nbytes].view(f"<u{chunk.itemsize}")
+        room = self._buffer.data[: chunk.nbytes]
         for stream in self._plus:
-            stream.write(start, raw.data)
+            stream.write(start, room)
             np.add(chunk, words, out=chunk)
         for stream in self._minus:
-            stream.write(start, raw.data)
+            stream.write(start, room)
             np.subtract(chunk, words, out=chunk)
 
 

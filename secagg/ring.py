@@ -191,7 +191,9 @@ class Ring:
         bound = self.modulus // 2
         if len(values) and not (-bound <= int(values.min()) and int(values.max()) < bound):
             raise InputError(f"an encoded value is outside the ring's [-2**{self.bits - 1}, 2**{self.bits - 1})")
-        return (values.view(np.uint64) & np.uint64(self.modulus - 1)).astype(self.word)
+        words: Words = values.astype(self.word)  # two's complement: the value modulo 2**32 or 2**64
+        self.reduce(words)
+        return words
 
     def _require_words(self, words: Words, *, writable: bool = False) -> None:
         if not isinstance(words, np.ndarray) or words.dtype != self.word or words.ndim != 1:
