@@ -19,10 +19,11 @@ from secagg.pairwise.outgoing import MaskedMessages
 from secagg.plan import Plan
 from secagg.primitives.secret import Secret
 from secagg.round.client import ClientRound
+from secagg.round.events import Failed
 from secagg.store import MemoryStore
 from secagg.testing.table import Table, VectorInput, Words
 from secagg.types import Leg
-from tests.support.whitebox import is_wiped, round_secrets_of
+from tests.support.whitebox import is_wiped, kept_by, round_secrets_of, secrets_in, unwiped, without
 
 PLAN: Final = Plan.find(clients=4, max_dropped=1, max_corrupt=1)
 INPUTS: Final = np.arange(12, dtype=np.uint32).reshape(4, 3)
@@ -80,7 +81,10 @@ def test_an_answer_stands_on_record_once_whether_or_not_it_stood_there_before_th
     records = [bytes(record) for record in store.records()]
     for record in records[: len(records) - lost]:
         again.append(record)
-    table.new_client(NAME, again).resume()
+    client = table.new_client(NAME, again)
+    assert client.resumed is False
+    client.resume()
+    assert client.resumed is True
     assert [bytes(record) for record in again.records()] == records
 
 
@@ -153,9 +157,11 @@ def opened(**arguments: Any) -> tuple[ClientRound, list[Secret]]:
 
 def test_who_leaves_before_its_input_is_streamed_streams_none_of_it() -> None:
     client, secrets = opened(stream=True)
-    with pytest.raises(MisuseError, match="closed for client-0001 while its input was masked"):
+    with pytest.raises(MisuseError, match="closed for client-0001 while its input was masked") as refusal:
         client.provide(LeavingInTime(client))
     assert all(is_wiped(secret) for secret in secrets)
+    keys_of_masks = without(secrets_in(*kept_by(refusal.value)), secrets_in(client._identity, client._directory))
+    assert not unwiped(keys_of_masks)
 
 
 def test_who_leaves_while_its_input_is_sealed_sends_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,6 +179,16 @@ def test_an_input_encoded_for_another_recipe_is_refused() -> None:
     with pytest.raises(MisuseError, match="another recipe"):
         client.provide(source)
     assert not client.resumed
+
+
+def test_of_the_longest_messages_each_is_answered_by_its_own_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    table, client = at(Leg.SHARE)
+    (roster,) = table.pending[NAME]
+    monkeypatch.setattr(ClientRound, "_size_limit", len(roster))
+    answer = client.receive(roster)
+    assert client.receive(roster) is answer
+    (refused,) = client.receive(roster + b"\0")
+    assert isinstance(refused, Failed)
 
 
 # The parts.

@@ -94,6 +94,17 @@ def test_a_complete_graph_beyond_its_end_that_no_shape_mends_is_told_to_ask_for_
         )
 
 
+@pytest.mark.parametrize(("name", "floor"), [("security_bits", 40), ("correctness_bits", 30)])
+def test_bits_are_a_number_from_one_on_and_too_few_all_the_same(name: str, floor: int) -> None:
+    sound = Plan.find(clients=20, max_dropped=3, max_corrupt=4)
+    few: dict[str, Any] = {name: 1}
+    none: dict[str, Any] = {name: 0}
+    with pytest.raises(ConfigError, match=f"{name}=1 is below {floor}: raise {name} to {floor}"):
+        dataclasses.replace(sound, **few)
+    with pytest.raises(ConfigError, match=f"{name}=0 must be an integer from 1 to 128: raise {name} to 1"):
+        dataclasses.replace(sound, **none)
+
+
 def test_a_degree_is_told_its_whole_range() -> None:
     with pytest.raises(ConfigError, match="degree=0 must be an integer from 1 to 19: raise degree to 1"):
         dataclasses.replace(Plan.find(clients=20, max_dropped=3, max_corrupt=4), degree=0)
