@@ -198,8 +198,8 @@ def _agreement() -> float:
 
 
 def _opening() -> float:
-    key = Secret(system_entropy(prg.STREAM_KEY_SIZE))
-    return _each(lambda: prg.open_stream(key), 200)
+    key, block = Secret(system_entropy(prg.STREAM_KEY_SIZE)), memoryview(bytearray(prg.BLOCK_SIZE))
+    return _each(lambda: prg.open_stream(key).write(0, block), 200)
 
 
 def _joined() -> float:

@@ -1,11 +1,12 @@
-"""Every key of a round, each derived by its own label from a stated context.
+"""Every key that a client derives for a round, each by its own label from a stated context.
 
-Promise: the whole key schedule is this file. A client draws one 32-byte round secret from the operating system;
-everything else of its round follows from it and from public bytes, so a round can be resumed by replaying them.
+Promise: with `channel`, for what is tagged, the whole key schedule of a client is this file. A client draws one 32-byte
+round secret from the operating system; everything else of its round follows from it and from public bytes, so a round
+can be resumed by replaying them.
 
 The salt of every derivation is the config digest. A pair's keys are bound besides to both positions, both public keys
 as advertised and the roster digest: two parties that saw different rounds, rosters or keys share no key at all.
-docs/protocol.md, section 4, is the table of this file.
+docs/protocol.md, section 4, is the table of this file, of `channel`, of the graph's shuffle and of stores.
 """
 
 from __future__ import annotations

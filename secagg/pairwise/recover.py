@@ -13,7 +13,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import itertools
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final
@@ -139,8 +139,8 @@ class Recovery:
             blamed = self._rebuild(secrets)
             self.shares.clear()  # they grow with the square of the cohort; the masks and the sum need their memory
             with contextlib.closing(self._masks(secrets)) as masks:  # whatever ends it, it wipes what it holds
-                while batch := tuple(itertools.islice(masks, _BATCH)):
-                    self._remove(batch, executor, workers)
+                while self._remove_some(masks, executor, workers):
+                    pass
         finally:
             for secret in secrets.values():
                 secret.wipe()
@@ -155,8 +155,11 @@ class Recovery:
             instructions_digest=self.config.instructions_digest,
         )
 
-    def _remove(self, batch: Sequence[tuple[Secret, int]], executor: Executor | None, workers: int) -> None:
+    def _remove_some(self, masks: Iterator[tuple[Secret, int]], executor: Executor | None, workers: int) -> bool:
+        """Take the next few masks off; False where there were none left."""
+        batch: list[tuple[Secret, int]] = []
         try:
+            batch.extend(itertools.islice(masks, _BATCH))  # keeps, to be wiped, what was made before an error
             masking.accumulate(
                 self.words,
                 plus=[key for key, sign in batch if sign < 0],
@@ -167,6 +170,7 @@ class Recovery:
         finally:
             for key, _ in batch:
                 key.wipe()
+        return bool(batch)
 
     def _names(self, positions: Mapping[int, object] | frozenset[int]) -> tuple[ClientId, ...]:
         return tuple(self.invited[position] for position in sorted(positions))
@@ -183,7 +187,7 @@ class Recovery:
         blamed: list[Blame] = []
         pending = list(self.shares)
         while pending:
-            secrets.update(self._rebuild_batch(pending, distrust))
+            self._rebuild_batch(pending, distrust, secrets)
             pending = [dealer for dealer in pending if dealer not in secrets]
             if pending:
                 dealer = pending.pop(0)
@@ -195,24 +199,24 @@ class Recovery:
                     blamed += [self._blame(liar, dealer) for liar in liars]
         return tuple(blamed)
 
-    def _rebuild_batch(self, dealers: list[int], distrust: collections.Counter[int]) -> dict[int, Secret]:
-        """Rebuild what verifies from the t least distrusted shares of each dealer."""
+    def _rebuild_batch(
+        self, dealers: list[int], distrust: collections.Counter[int], secrets: dict[int, Secret]
+    ) -> None:
+        """Rebuild into `secrets` what verifies from the t least distrusted shares of each dealer."""
         groups: dict[tuple[int, ...], list[int]] = collections.defaultdict(list)
         for dealer in dealers:
             trusted = sorted(self.shares[dealer], key=lambda holder: (distrust[holder], holder))
             groups[tuple(trusted[: self.config.plan.threshold])].append(dealer)
-        secrets: dict[int, Secret] = {}
         for holders, group in groups.items():
             values = np.stack([[self.shares[dealer][holder] for holder in holders] for dealer in group])
             recovered = shamir.recover_many(values, np.asarray(holders, dtype=np.int64) + 1)
-            for dealer, secret in zip(group, recovered, strict=True):
-                if secret is None:
-                    continue
-                if self._verifies(dealer, secret):
-                    secrets[dealer] = secret
-                else:
-                    secret.wipe()  # a wrong share away from the right one is too near
-        return secrets
+            found = {dealer: secret for dealer, secret in zip(group, recovered, strict=True) if secret is not None}
+            try:
+                secrets |= {dealer: secret for dealer, secret in found.items() if self._verifies(dealer, secret)}
+            finally:
+                for dealer, secret in found.items():
+                    if dealer not in secrets:
+                        secret.wipe()  # a wrong share away from the right one is too near
 
     def _rebuild_past_liars(self, dealer: int, distrust: collections.Counter[int]) -> tuple[Secret, list[int]]:
         held = self.shares[dealer]

@@ -42,17 +42,16 @@ _TRIALS: Final = 5
 
 
 class Stream:
-    """The keystream of one key, written piece by piece, from anywhere: see `open_stream`."""
+    """The keystream of one key, written piece by piece, from anywhere, by one thread: see `open_stream`."""
 
-    __slots__ = ("_by_gcm", "_context", "_key", "_position")
+    __slots__ = ("_by_gcm", "_key", "_reached")
 
     def __init__(self, key: Secret) -> None:
         if len(key) != STREAM_KEY_SIZE:
             raise MisuseError(f"a stream is named by {STREAM_KEY_SIZE} bytes, got a key of {len(key)}")
         self._key = key
         self._by_gcm = gcm_is_faster()
-        self._context: CipherContext | None = None
-        self._position = -1
+        self._reached: tuple[int, CipherContext] | None = None
 
     def write(self, position: int, buffer: memoryview) -> None:
         """Fill `buffer` with the bytes of the stream from `position` on; releases the interpreter lock.
@@ -70,11 +69,13 @@ class Stream:
         (segment, offset), size = divmod(position, SEGMENT), len(buffer)
         if size > SEGMENT - offset or not 0 <= segment < _MAX_SEGMENTS:
             raise MisuseError(f"{size} bytes from {position} on are not within one segment of a stream")
-        context = self._context if position == self._position and offset else None
-        self._context, self._position = None, -1  # what fails in between is not gone on with
-        context = context or self._open(segment, offset)
+        reached, self._reached = self._reached, None  # what fails in between is not gone on with
+        if reached is not None and offset and reached[0] == position:
+            context = reached[1]
+        else:
+            context = self._open(segment, offset)
         context.update_into(_ZEROS[:size], buffer)
-        self._context, self._position = context, position + size
+        self._reached = position + size, context
 
     def _open(self, segment: int, offset: int) -> CipherContext:
         block, inside = divmod(offset, BLOCK_SIZE)
@@ -116,9 +117,7 @@ def reader(key: Secret) -> Callable[[int], bytes]:
             stream.write(position, piece)
             position += len(piece)
             rest = rest[len(piece) :]
-        taken = bytes(out)
-        out[:] = bytes(count)  # they are secret where the key is
-        return taken
+        return bytes(out)
 
     return read
 

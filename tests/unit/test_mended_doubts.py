@@ -180,16 +180,16 @@ def test_a_recovery_that_broke_off_is_not_run_again(monkeypatch: pytest.MonkeyPa
     table = Table(PLAN, INPUTS)
     table.advance(Leg.UNMASK)
     table.play_leg()
-    real = Recovery._remove
+    real = Recovery._remove_some
 
-    def broken(self: Recovery, *args: object) -> None:
+    def broken(self: Recovery, *args: object) -> bool:
         real(self, *args)  # type: ignore[arg-type]  # handed on as it came
         raise MemoryError
 
-    monkeypatch.setattr(Recovery, "_remove", broken)
+    monkeypatch.setattr(Recovery, "_remove_some", broken)
     with pytest.raises(MemoryError):
         table.server.recover()
-    monkeypatch.setattr(Recovery, "_remove", real)
+    monkeypatch.setattr(Recovery, "_remove_some", real)
     assert isinstance(table.server.outcome, Failed)
     with pytest.raises(MisuseError):
         table.server.recover()

@@ -137,6 +137,9 @@ def test_what_two_keys_were_agreed_by_is_overwritten(monkeypatch: pytest.MonkeyP
     with keys.coefficient_entropy(root, roster_digest=bytes(32), **named):
         assert not is_wiped(made[-1])
     assert is_wiped(made[-1])
+    with pytest.raises(KeyboardInterrupt), keys.coefficient_entropy(root, roster_digest=bytes(32), **named):
+        raise KeyboardInterrupt
+    assert is_wiped(made[-1])
 
 
 def test_round_secrets_are_overwritten_all_five() -> None:

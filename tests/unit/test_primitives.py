@@ -347,18 +347,23 @@ def test_a_segment_is_opened_once_and_by_gcm_only_from_its_start(monkeypatch: py
     assert opened == ["CTR", "GCM", "GCM"]
 
 
-def test_a_piece_that_failed_is_written_again_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("either_way")
+def test_a_piece_that_failed_is_written_again_whole() -> None:
     stream = prg.open_stream(Secret(NAME))
     written(stream, 0, 32)
+    assert stream._reached is not None
+    reached, context = stream._reached
 
     class Interrupted:
+        """Stopped when the bytes are there, and before that is on record."""
+
         def update_into(self, data: memoryview, buffer: memoryview) -> int:
+            context.update_into(data, buffer)
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(stream, "_context", Interrupted())
+    stream._reached = reached, Interrupted()  # type: ignore[assignment]  # no whole context
     with pytest.raises(KeyboardInterrupt):
         written(stream, 32, 32)
-    monkeypatch.undo()
     assert written(stream, 32, 32) == defined(NAME, 32, 32)
 
 

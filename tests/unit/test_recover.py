@@ -409,29 +409,36 @@ def test_every_rebuilt_secret_is_wiped(
     assert not [secret for secret in rebuilt if not secret._wiped]
 
 
-def test_every_key_is_wiped_when_masks_cannot_be_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("where", ["a seed is looked at", "a key is derived", "masks are expanded"])
+def test_whatever_ends_a_recovery_its_secrets_are_wiped(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the error, and with it every frame, is still held."""
     made: list[Secret] = []
 
-    def watched(derive: Callable[..., Secret]) -> Callable[..., Secret]:
-        def derived(*arguments: Any, **named: Any) -> Secret:
-            made.append(derive(*arguments, **named))
-            return made[-1]
+    def watched(make: Callable[..., Any], *, fails_at: int | None = None) -> Callable[..., Any]:
+        calls = itertools.count()
 
-        return derived
+        def watching(*arguments: Any, **named: Any) -> Any:
+            if next(calls) == fails_at:
+                raise MemoryError
+            found = make(*arguments, **named)
+            several = found if isinstance(found, tuple) else [found]
+            made.extend(secret for secret in several if isinstance(secret, Secret))
+            return found
 
-    calls = itertools.count()
-
-    def fail_at_the_second(*_: Any, **__: Any) -> None:
-        if next(calls):
-            raise MemoryError
+        return watching
 
     table, _ = unmasking(silent={Leg.MASK: ["client-0003", "client-0007"]})
     recovery = prepared(table)
-    for name in ("mask_private", "self_mask_key", "pairwise_mask_key"):
-        monkeypatch.setattr(keys, name, watched(getattr(keys, name)))
     monkeypatch.setattr("secagg.pairwise.recover._BATCH", 4)
-    monkeypatch.setattr(masking, "accumulate", fail_at_the_second)
+    for module, name, place in (
+        (shamir, "recover_many", ""),
+        (Recovery, "_verifies", "a seed is looked at"),
+        (keys, "mask_private", ""),
+        (keys, "self_mask_key", ""),
+        (keys, "pairwise_mask_key", "a key is derived"),
+        (masking, "accumulate", "masks are expanded"),
+    ):
+        monkeypatch.setattr(module, name, watched(getattr(module, name), fails_at=3 if place == where else None))
     with pytest.raises(MemoryError) as failed:
         recovery.run()
     assert failed.tb is not None
