@@ -14,7 +14,7 @@ from dp.accountants import Against, renyi_curve
 from dp.accountants.orders import ORDERS
 from dp.book import Book, Entry, choose_order
 from dp.errors import LedgerCorrupt, LedgerError, ParameterError, SamplerErrorExceeded
-from dp.events import Gaussian, Neighboring
+from dp.events import Event, Gaussian, Neighboring
 from dp.ledger import Anchor, Budget, Charge, Ledger, MemoryStorage
 from dp.records import EMPTY, Kind, Opening, Step, _dump, decode, encode, read_anchor, write_anchor
 
@@ -98,7 +98,7 @@ def test_a_note_that_is_no_json_is_called_none_and_one_of_other_bytes_is_not() -
 
 def test_a_sum_of_costs_is_never_below_the_true_one_and_above_it_by_two_roundings_a_term() -> None:
     book = ledger()._book
-    costs = {Gaussian(noise_multiplier=1.0): 1.0, Gaussian(noise_multiplier=2.0): 2.0**-53}
+    costs: dict[Event, float] = {Gaussian(noise_multiplier=1.0): 1.0, Gaussian(noise_multiplier=2.0): 2.0**-53}
     assert sum(costs.values()) < sum(Fraction(cost) for cost in costs.values())
     book._costs.update(costs)
     assert book._total() == 1.0 + 2.0**-51
