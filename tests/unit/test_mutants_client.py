@@ -14,15 +14,19 @@ from secagg.config import instructions_digest
 from secagg.errors import ConfigError, MisuseError
 from secagg.pairwise import client as phases
 from secagg.pairwise.client import Held, Seat
+from secagg.pairwise.keys import BoxKeys
 from secagg.pairwise.messages import Roster, RoundOffer
 from secagg.pairwise.outgoing import MaskedMessages
 from secagg.plan import Plan
+from secagg.policy import Policy
+from secagg.primitives import aead
 from secagg.primitives.secret import Secret
 from secagg.round.client import ClientRound
+from secagg.round.events import Failed, Send, Stream
 from secagg.store import MemoryStore
 from secagg.testing.table import Table, VectorInput, Words
 from secagg.types import Leg
-from tests.support.whitebox import is_wiped, round_secrets_of
+from tests.support.whitebox import is_wiped, kept_by, round_secrets_of, secrets_in, unwiped, without
 
 PLAN: Final = Plan.find(clients=4, max_dropped=1, max_corrupt=1)
 INPUTS: Final = np.arange(12, dtype=np.uint32).reshape(4, 3)
@@ -80,7 +84,10 @@ def test_an_answer_stands_on_record_once_whether_or_not_it_stood_there_before_th
     records = [bytes(record) for record in store.records()]
     for record in records[: len(records) - lost]:
         again.append(record)
-    table.new_client(NAME, again).resume()
+    client = table.new_client(NAME, again)
+    assert client.resumed is False
+    client.resume()
+    assert client.resumed is True
     assert [bytes(record) for record in again.records()] == records
 
 
@@ -153,9 +160,11 @@ def opened(**arguments: Any) -> tuple[ClientRound, list[Secret]]:
 
 def test_who_leaves_before_its_input_is_streamed_streams_none_of_it() -> None:
     client, secrets = opened(stream=True)
-    with pytest.raises(MisuseError, match="closed for client-0001 while its input was masked"):
+    with pytest.raises(MisuseError, match="closed for client-0001 while its input was masked") as refusal:
         client.provide(LeavingInTime(client))
     assert all(is_wiped(secret) for secret in secrets)
+    keys_of_masks = without(secrets_in(*kept_by(refusal.value)), secrets_in(client._identity, client._directory))
+    assert not unwiped(keys_of_masks)
 
 
 def test_who_leaves_while_its_input_is_sealed_sends_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +184,134 @@ def test_an_input_encoded_for_another_recipe_is_refused() -> None:
     assert not client.resumed
 
 
+def test_of_the_longest_messages_each_is_answered_by_its_own_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    table, client = at(Leg.SHARE)
+    (roster,) = table.pending[NAME]
+    monkeypatch.setattr(ClientRound, "_size_limit", len(roster))
+    answer = client.receive(roster)
+    assert client.receive(roster) is answer
+    (refused,) = client.receive(roster + b"\0")
+    assert isinstance(refused, Failed)
+
+
+def test_a_round_is_never_copied() -> None:
+    with pytest.raises(MisuseError, match="never pickled or copied"):
+        copy.copy(Table(PLAN, INPUTS).clients[NAME])
+
+
+def test_an_input_is_kept_only_where_that_is_asked_for() -> None:
+    table = Table(PLAN, INPUTS)
+    client = ClientRound(
+        client=NAME, identity=table.identities[NAME], directory=table.directory, recipe=table.recipe, stream=True
+    )
+    assert not client._keep_input
+
+
+@pytest.mark.parametrize("step", [1, 4])
+def test_a_round_may_be_as_far_from_the_last_as_the_policy_says(step: int) -> None:
+    table = Table(PLAN, INPUTS, number=step, policy=Policy(max_round_step=step))
+    table.start()
+    (answer,) = table.clients[NAME].receive(table.pending[NAME][0])
+    assert isinstance(answer, Send)
+    table = Table(PLAN, INPUTS, number=step + 1, policy=Policy(max_round_step=step))
+    table.start()
+    (refused,) = table.clients[NAME].receive(table.pending[NAME][0])
+    assert isinstance(refused, Failed)
+
+
+def test_an_input_that_was_streamed_is_not_asked_for_again() -> None:
+    table = Table(PLAN, INPUTS)
+    client = table.new_client(NAME, stream=True)
+    table.clients[NAME] = client
+    table.advance(Leg.MASK)
+    (inbox,) = table.pending[NAME]
+    client.receive(inbox)
+    (stream,) = client.provide(VectorInput(INPUTS[1]))
+    assert isinstance(stream, Stream)
+    assert len(list(stream.messages)) == 1
+    (refused,) = client.receive(inbox)
+    assert isinstance(refused, Failed)
+    assert client._outgoing is None
+
+
+class Counting(MemoryStore):
+    """Counts what is written."""
+
+    written = 0
+
+    def append(self, record: bytes) -> None:
+        self.written += 1
+        super().append(record)
+
+
+def test_to_resume_what_never_began_writes_nothing() -> None:
+    store = Counting()
+    assert Table(PLAN, INPUTS).new_client(NAME, store).resume() == ()
+    assert store.written == 0
+
+
+def test_a_client_that_finished_holds_no_key_of_its_channel() -> None:
+    table, client = at(Leg.UNMASK)
+    assert client._channel is not None
+    key = client._channel._key
+    client.receive(table.pending[NAME][0])
+    assert client.closed
+    assert is_wiped(key)
+
+
+def test_who_leaves_before_its_inbox_came_holds_its_input_no_longer() -> None:
+    _, client = at(Leg.SHARE)
+    client.provide(VectorInput(INPUTS[1]))
+    client.abort()
+    assert client._source is None
+
+
 # The parts.
+
+
+def test_shares_of_others_are_overwritten_once_they_are_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
+    dealt: dict[int, tuple[Secret, Secret]] = {}
+    deal = phases._deal
+
+    def watched(*arguments: Any) -> Any:
+        shares = deal(*arguments)
+        dealt.update(shares)
+        return shares
+
+    monkeypatch.setattr(phases, "_deal", watched)
+    table, client = at(Leg.SHARE)
+    client.receive(table.pending[NAME][0])
+    assert dealt.keys() == {0, 1, 2, 3}
+    for holder, pair in dealt.items():
+        assert all(is_wiped(share) == (holder != 1) for share in pair)
+
+
+@pytest.mark.parametrize("unopened", [1, 2])
+def test_boxes_and_the_own_share_may_be_just_the_threshold(unopened: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_boxes = phases._open_boxes
+
+    def fewer(*arguments: Any) -> Any:
+        opened = open_boxes(*arguments)
+        return {sender: opened[sender] for sender in list(opened)[unopened:]}
+
+    assert PLAN.threshold == PLAN.clients - 1
+    monkeypatch.setattr(phases, "_open_boxes", fewer)
+    table, client = at(Leg.MASK)
+    client.receive(table.pending[NAME][0])
+    assert client.closed == (unopened > 1)
+
+
+def test_a_box_of_other_labels_or_of_no_shares_is_left_out() -> None:
+    share, no_share, key = bytes(shamir.SHARE_SIZE), b"\xff" * shamir.SHARE_SIZE, bytes(range(28))
+    contents = {
+        1: b"\1" + share + b"\2" + share,
+        2: b"\2" + share + b"\1" + share,
+        3: b"\1" + no_share + b"\2" + share,
+        4: b"\1" + share + b"\2" + no_share,
+    }
+    box_keys = {sender: BoxKeys(Secret(key), Secret(key), b"") for sender in contents}
+    boxes = {sender: aead.seal(Secret(key), content, context=b"") for sender, content in contents.items()}
+    assert phases._open_boxes(box_keys, boxes).keys() == {1}
 
 
 def test_shares_are_held_by_position() -> None:
@@ -253,7 +389,8 @@ def test_a_chunk_that_is_given_up_while_it_is_read_is_not_sealed() -> None:
 
 
 def test_a_seat_is_frozen_and_has_no_room_for_more() -> None:
-    assert Seat.__dataclass_params__.frozen  # type: ignore[attr-defined]  # a dataclass has them
+    parameters = Seat.__dataclass_params__  # type: ignore[attr-defined]  # a dataclass has them
+    assert (parameters.frozen, parameters.repr, parameters.eq) == (True, False, False)
     assert "__dict__" not in dir(Seat)
 
 

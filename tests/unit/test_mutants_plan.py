@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import pytest
@@ -94,12 +95,52 @@ def test_a_complete_graph_beyond_its_end_that_no_shape_mends_is_told_to_ask_for_
         )
 
 
+@pytest.mark.parametrize(("name", "floor"), [("security_bits", 40), ("correctness_bits", 30)])
+def test_bits_are_a_number_from_one_on_and_too_few_all_the_same(name: str, floor: int) -> None:
+    sound = Plan.find(clients=20, max_dropped=3, max_corrupt=4)
+    few: dict[str, Any] = {name: 1}
+    none: dict[str, Any] = {name: 0}
+    with pytest.raises(ConfigError, match=f"{name}=1 is below {floor}: raise {name} to {floor}"):
+        dataclasses.replace(sound, **few)
+    with pytest.raises(ConfigError, match=f"{name}=0 must be an integer from 1 to 128: raise {name} to 1"):
+        dataclasses.replace(sound, **none)
+
+
 def test_a_degree_is_told_its_whole_range() -> None:
     with pytest.raises(ConfigError, match="degree=0 must be an integer from 1 to 19: raise degree to 1"):
         dataclasses.replace(Plan.find(clients=20, max_dropped=3, max_corrupt=4), degree=0)
 
 
+def test_the_first_cohort_that_could_be_sparse_is_told_why_it_is_not() -> None:
+    for clients, told in ((63, "all 62 others."), (64, "all 63 others; no sparser one meets the odds.")):
+        found = Plan.find(clients=clients, max_dropped=31, max_corrupt=clients - 33, adversary=SEMI_HONEST)
+        assert f"each client shares masks with {told}\n" in found.explain()
+
+
 # Bounds.
+
+
+def test_the_series_is_cut_below_what_it_says() -> None:
+    for x in range(bounds._SERIES_FROM, 2 * bounds._SERIES_FROM):
+        exact = math.log(math.factorial(x)) - 0.5 * math.log(2 * math.pi * x) - x * math.log(x) + x
+        assert abs(bounds._remainder(x) - exact) < 2e-13
+
+
+def test_a_sum_that_falls_apart_has_half_of_the_odds_and_no_less() -> None:
+    cohort = {"clients": 60, "corrupt": 7, "dropped": 28}
+    found = bounds.find_degree(**cohort, security_bits=40, correctness_bits=1)
+    assert found is not None
+    assert -42 < bounds.log2_disconnected(**cohort, degree=found.degree) < -41
+    assert bounds.log2_disconnected(**cohort, degree=found.degree - 2) > -41
+
+
+def test_of_all_dropped_and_nobody_corrupt_just_that_is_proposed() -> None:
+    assert bounds.nearest_bearable(lambda d, m: m == 0, dropped=5, corrupt=3) == (5, 0)
+
+
+def test_the_last_value_is_below_the_end_even_where_all_hold() -> None:
+    assert bounds._last(lambda value: True, 5) == 4
+    assert bounds._last(lambda value: value < 3, 5) == 2
 
 
 def test_odds_of_exactly_the_limit_meet_it() -> None:

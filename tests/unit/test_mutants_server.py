@@ -212,6 +212,13 @@ def test_nothing_is_added_to_a_sum_that_holds_a_part_of_an_input() -> None:
     assert phase._accumulator.tolist() == [0x01010101] * 3
 
 
+def test_what_a_round_that_was_cut_short_left_in_the_spool_is_no_part_of_an_input() -> None:
+    phase, spool = collecting_inputs(), MemorySpool()
+    spool.append(0, memoryview(bytes(12)))
+    phase.receive(0, INPUT, memoryview(b"\1" * 12), spool)
+    assert phase._accumulator.tolist() == [0x01010101] * 3
+
+
 def test_who_reported_whom_is_told_when_too_few_inputs_came() -> None:
     phase = collecting_inputs()
     phase.receive(0, MaskedInput(chunk=0, unopened=bytes((0b10,))), memoryview(bytes(12)), MemorySpool())
@@ -251,6 +258,16 @@ def test_dealers_and_holders_are_taken_in_order() -> None:
     assert list(recovery.shares[8]) == [3, 4, 5]
     with pytest.raises(Unrecoverable, match="a secret of client-0001"):
         prepared({8: [5], 1: [5]})
+
+
+def test_pairs_that_dispute_stand_in_order_whoever_reported_first() -> None:
+    dealers = frozenset({8, 1})
+    assert list(dealers) == [8, 1], "a set that holds them in order shows nothing"
+    assert Reports({3: dealers, 2: frozenset({8})}, 2).disputed == ((2, 8), (3, 1), (3, 8))
+
+
+def test_survivors_are_named_in_order() -> None:
+    assert prepared({8: [5, 3, 4], 1: [5, 3, 4]})._names(frozenset({8, 1})) == ("client-0001", "client-0008")
 
 
 def test_a_recovery_is_frozen_and_shows_nothing() -> None:

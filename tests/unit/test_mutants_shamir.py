@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import Any
 
 import numpy as np
 import pytest
 
-from secagg import shamir
+from secagg import reed_solomon, shamir
 from secagg.errors import ConfigError, MisuseError
 from secagg.field import PRIME
 from secagg.primitives.secret import Secret
@@ -95,3 +96,28 @@ def test_bad_holders_are_named_in_ascending_order() -> None:
     xs = np.array([9, 4, 7, 2, 5], dtype=np.int64)
     attempt = shamir._Attempt(Secret(bytes(16)), np.array([False, True, False, True, False]))
     assert shamir._judge(xs, 2, iter([attempt])).bad_holders == (5, 7, 9)
+
+
+def shares(secret: Secret, *, threshold: int, holders: int, liars: list[int]) -> Any:
+    """Decoded shares of one secret; those of the liars, by index, are any."""
+    block = shamir.split([secret], threshold=threshold, xs=positions(holders), entropy=os.urandom)
+    values = shamir.decode_shares(block)[0][0]
+    values[liars] = np.random.default_rng(1).integers(0, PRIME, (len(liars), LIMBS))
+    return values
+
+
+def test_no_subset_is_tried_once_decoding_has_found_the_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reed_solomon, "subsets", lambda *_: pytest.fail("searched"))
+    secret = Secret(b"s" * 16)
+    values = shares(secret, threshold=2, holders=16, liars=list(range(12)))
+    found = shamir.recover_verified(values, positions(16), threshold=2, verify=lambda other: other == secret)
+    assert (found.secret, found.agreeing) == (secret, 4)
+
+
+def test_of_those_that_decoding_leaves_no_more_are_believed_than_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reed_solomon, "suspects", lambda *_: iter([np.arange(6) == 0]))
+    monkeypatch.setattr(reed_solomon, "subsets", lambda *_: iter(()))
+    secret = Secret(b"s" * 16)
+    values = shares(secret, threshold=3, holders=6, liars=[0, 4])
+    found = shamir.recover_verified(values, positions(6), threshold=3, verify=lambda other: other == secret)
+    assert (found.secret, found.bad_holders) == (secret, (1, 5))
