@@ -31,7 +31,7 @@ from secagg.types import MAX_CLIENTS
 
 BLOCK: Final = 1 << 14
 """Coordinates converted at a time: 128 KiB of float64, thrice, is all that an encoding holds. Half as many would take a
-quarter longer; twice as many would save little, and hold more than all else a client has beside its output."""
+third longer; twice as many would save a quarter, and hold more than all else a client has beside its output."""
 
 _NO_SCALARS: Final[Mapping[str, Any]] = MappingProxyType({})
 _SHOWN: Final = 5

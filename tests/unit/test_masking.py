@@ -115,13 +115,6 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(masking, "MIN_BYTES_PER_WORKER", 1)
 
 
-@pytest.fixture(params=["by GCM", "in counter mode"])
-def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ways of making a stream, whichever is faster here."""
-    faster = request.param == "by GCM"
-    monkeypatch.setattr(prg, "gcm_is_faster", lambda: faster)
-
-
 # The definition.
 
 

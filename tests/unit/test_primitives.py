@@ -267,13 +267,6 @@ def defined(name: bytes, position: int, size: int) -> bytes:
     return b"".join(blocks)[:size]
 
 
-@pytest.fixture(params=["by GCM", "in counter mode"])
-def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ways of making a stream, whichever is faster here."""
-    faster = request.param == "by GCM"
-    monkeypatch.setattr(prg, "gcm_is_faster", lambda: faster)
-
-
 def written(stream: prg.Stream, position: int, size: int) -> bytes:
     buffer = bytearray(size)
     stream.write(position, memoryview(buffer))
