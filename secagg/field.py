@@ -130,23 +130,21 @@ def forget_weights() -> None:
 @lru_cache(maxsize=4)
 def _lagrange(nodes_key: bytes, points_key: bytes) -> Elements:
     nodes, points = (np.frombuffer(key, dtype=np.int64) for key in (nodes_key, points_key))
-    numerators = differences_product(points, nodes)
-    weights = invert(differences_product(nodes, nodes))
-    matrix = numerators[:, None] * weights % PRIME * _inverse_differences(points, nodes) % PRIME
+    numerators, denominators = differences_product(points, nodes), differences_product(nodes, nodes)
+    matrix = numerators[:, None] * _inverse_products(denominators, points[:, None] - nodes) % PRIME
     elements = matrix.astype(np.float64)
     elements.setflags(write=False)
     return elements
 
 
-def _inverse_differences(points: Integers, nodes: Integers) -> Integers:
-    """Inverses of point - node, shape (points, nodes); from a table of 1..span where that is smaller."""
-    differences = points[:, None] - nodes
+def _inverse_products(factors: Integers, differences: Integers) -> Integers:
+    """Inverses of factors * differences, shape (points, nodes); by a table of 1..span where that is smaller."""
     span = int(np.abs(differences).max(initial=0))
     if span >= differences.size:
-        return invert(differences % PRIME)
+        return invert(factors * (differences % PRIME) % PRIME)
     inverses: Integers = invert(np.arange(1, span + 1, dtype=np.int64))[np.abs(differences) - 1]
     inverses[differences < 0] *= -1
-    return inverses % PRIME
+    return invert(factors) * (inverses % PRIME) % PRIME
 
 
 def _product(factors: Integers) -> Integers:

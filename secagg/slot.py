@@ -168,8 +168,9 @@ class Slot:
 
     def _encode(self, block: npt.NDArray[np.float64], scale: float) -> npt.NDArray[np.int64]:
         """Scale a copy in place and put it through the door, under this slot's name."""
-        with np.errstate(all="ignore"):  # what becomes NaN, infinite or zero here is judged by the door
-            block *= scale
+        if scale != 1.0:
+            with np.errstate(all="ignore"):  # what becomes NaN, infinite or zero here is judged by the door
+                block *= scale
         try:
             return self.fixed.encode(block)
         except InputError as reason:

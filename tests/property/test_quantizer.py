@@ -32,7 +32,9 @@ POSITIVE = st.floats(1e-30, 1e30)
 def doors(draw: st.DrawFn, most: int = MAX_LIMIT) -> FixedPoint:
     """A bound and a step, on powers of two or off them, with few or many values between."""
     bound = draw(POSITIVE)
-    return FixedPoint(bound=bound, step=bound / draw(st.floats(1.0, most)))
+    step = bound / draw(st.floats(1.0, most))
+    power = 2.0 ** math.ceil(math.log2(step))  # by a power of two the door multiplies instead of dividing
+    return FixedPoint(bound=bound, step=draw(st.sampled_from([step, power if power <= bound else step])))
 
 
 @st.composite

@@ -21,11 +21,26 @@ def test_the_norm_neither_overflows_nor_underflows(scale: float) -> None:
     assert l2_norm(tensors) == pytest.approx(5.0 * scale, rel=1e-15 if scale > 1e-300 else 1e-2)
 
 
-def test_the_norm_carries_the_peak_from_block_to_block() -> None:
+def test_the_norm_puts_blocks_of_every_magnitude_together() -> None:
     values = np.concatenate([np.full(70_000, 1e-160), np.full(70_000, 1e160), np.full(70_000, 2.0)])
     assert l2_norm({"a": values}) == pytest.approx(1e160 * math.sqrt(70_000), rel=1e-14)
     values = RNG.normal(size=200_000) * np.repeat([1.0, 100.0, 0.01, 1000.0], 50_000)
     assert l2_norm({"a": values}) == pytest.approx(math.sqrt(math.fsum(values * values)), rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    "exponent", [*range(-1020, -440, 20), *range(-452, -447), *range(447, 453), *range(460, 1000, 20)]
+)
+def test_a_block_of_any_magnitude_has_its_norm(exponent: int) -> None:
+    values = RNG.uniform(0.5, 1.0, 1000) * 2.0**exponent
+    values[::7] *= 2.0**-60
+    exact = math.ldexp(math.sqrt(math.fsum(math.ldexp(x, -exponent) ** 2 for x in values.tolist())), exponent)
+    assert l2_norm({"a": values}) == pytest.approx(exact, rel=1e-13)
+
+
+@pytest.mark.parametrize("one", [1.0, 0.1, 5e-324, 1.7e308, 3.3e-150])
+def test_one_coordinate_is_its_own_norm(one: float) -> None:
+    assert l2_norm({"a": np.array([0.0, -one])}) == one
 
 
 @pytest.mark.parametrize("tensors", [{}, {"a": np.zeros(5)}, {"a": np.zeros((0, 3)), "b": np.zeros(())}])
@@ -71,6 +86,8 @@ def test_refuses_a_signaling_nan_without_a_warning() -> None:
 def test_refuses_a_norm_beyond_float64() -> None:
     with pytest.raises(UpdateError, match="beyond float64"):
         l2_norm({"a": np.full(4, 1.7e308)})
+    with pytest.raises(UpdateError, match="beyond float64"):
+        l2_norm({"a": np.array([1.7e308]), "b": np.array([1.7e308])})
 
 
 @pytest.mark.parametrize(

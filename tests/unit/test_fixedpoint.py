@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from secagg.errors import ConfigError, InputError
-from secagg.fixedpoint import MAX_LIMIT, FixedPoint
+from secagg.fixedpoint import LARGEST, MAX_LIMIT, SMALLEST, FixedPoint
 
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf, -math.inf, 2.0**-1001, 2.0**1001, 10**400, "1", True])
@@ -56,6 +56,14 @@ def test_rounds_to_nearest_ties_to_even() -> None:
     block = np.array([0.5, 1.5, 2.5, -0.5, -1.5, 0.49, -3.51, 4.0, -0.0])
     assert fixed.encode(block).tolist() == [0, 2, 2, 0, -2, 0, -4, 4, 0]
     assert fixed.encode(block).dtype == np.int64
+
+
+@pytest.mark.parametrize("step", [SMALLEST, 2.0**-18, 1.0, LARGEST, 3 * 2.0**-20, 0.1])
+def test_every_number_is_divided_by_the_step_as_ieee_divides(step: float) -> None:
+    fixed = FixedPoint(bound=min(step * 2.0**30, LARGEST), step=step)
+    random = np.random.default_rng(4)
+    block = np.concatenate([random.uniform(-1.0, 1.0, 300) * fixed.bound, [5e-324, -5e-324, step / 2, 0.0, -0.0]])
+    assert fixed.encode(block).tolist() == [round(float(x) / step) for x in block]
 
 
 @pytest.mark.parametrize("block", [[math.nan], [0.0, math.inf], [-math.inf], [math.nan, 9.0]])
