@@ -19,8 +19,8 @@ import numpy.typing as npt
 from dp.errors import ParameterError, UpdateError
 
 _BLOCK: Final = 1 << 15
-_TINY: Final = 2.0**-450  # a block whose largest magnitude lies between these is squared as it is:
-_HUGE: Final = 2.0**450  # its largest square is from 2^-900 to 2^900, and the sum of 2^15 of them below 2^916
+_LEAST: Final = 2.0**-900
+_MOST: Final = 2.0**900  # between these no square overflowed, and what underflowed is far under the sum's last bit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,8 +44,8 @@ def l2_norm(tensors: Mapping[str, npt.NDArray[Any]]) -> float:
     """Return the L2 norm over all coordinates of all tensors, in float64.
 
     One pass over blocks of 32 Ki coordinates takes the norm of each, and `math.hypot`, which scales, puts them
-    together. No square leaves the range of float64: a block whose squares could is divided by its largest magnitude
-    first. The answer is never below the largest magnitude of all.
+    together. A block whose squares leave the range of float64 is divided by its largest magnitude first. The answer is
+    never below the largest magnitude of all.
 
     Args:
         tensors: numpy arrays of floats, by name; any shape, byte order and strides.
@@ -53,15 +53,8 @@ def l2_norm(tensors: Mapping[str, npt.NDArray[Any]]) -> float:
     Raises:
         UpdateError: a tensor is not a numpy array of floats, holds NaN or an infinity, or the norm is beyond float64.
     """
-    peak, norms = 0.0, [0.0]
-    for name, array in tensors.items():
-        for block in _blocks(name, array):
-            top = float(max(block.max(), -block.min()))
-            if not top < math.inf:  # NaN as well: max and min hand it through
-                raise UpdateError(f"tensor {name!r:.80} holds NaN or an infinity")
-            peak = max(peak, top)
-            norms.append(_norm(block, top))
-    norm = max(peak, math.hypot(*norms))
+    norms = [_norm(name, block) for name, array in tensors.items() for block in _blocks(name, array)]
+    norm = max(0.0, *norms, math.hypot(*norms))
     if norm == math.inf:
         raise UpdateError("the norm of the update is beyond float64: its numbers are too large to mean anything")
     return norm
@@ -169,15 +162,23 @@ def _as_float64(block: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         return np.array(block, dtype=np.float64)
 
 
-def _norm(block: npt.NDArray[np.float64], top: float) -> float:
-    """The norm of a block whose largest magnitude is `top`; the block is used up."""
-    if top == 0.0:
-        return 0.0
-    scale = 1.0 if _TINY <= top <= _HUGE else top
-    with np.errstate(under="ignore"):  # what underflows is far under the last bit of the largest square
-        if scale != 1.0:
-            block /= scale
-        return scale * math.sqrt(np.einsum("i,i->", block, block))  # a BLAS may share a sum out among threads
+def _norm(name: str, block: npt.NDArray[np.float64]) -> float:
+    """The norm of a block, which is used up; never below its largest magnitude, since sqrt(x * x) is |x|."""
+    with np.errstate(all="ignore"):  # what the sum is says what happened
+        squares = _square_sum(block)
+        if _LEAST <= squares <= _MOST:
+            return math.sqrt(squares)
+        top = float(max(block.max(), -block.min()))
+        if not top < math.inf:  # NaN as well: max and min hand it through
+            raise UpdateError(f"tensor {name!r:.80} holds NaN or an infinity")
+        if top == 0.0:
+            return 0.0
+        block /= top
+        return top * math.sqrt(_square_sum(block))
+
+
+def _square_sum(block: npt.NDArray[np.float64]) -> float:
+    return float(np.einsum("i,i->", block, block))  # not `dot`: a BLAS may share it out among threads
 
 
 def _scaled(array: npt.NDArray[Any], factor: float) -> npt.NDArray[np.floating[Any]]:

@@ -16,10 +16,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from secagg.errors import ConfigError, InputError
+from secagg.errors import ConfigError, InputError, MisuseError
 
 MAX_LIMIT: Final = 1 << 52
 """Largest integer magnitude of one slot. Every half-integer below it is a float64 too, so rounding sees the truth."""
+
+Integers = npt.NDArray[np.int32 | np.int64]
 
 SMALLEST: Final = 2.0**-1000
 LARGEST: Final = 2.0**1000
@@ -57,17 +59,21 @@ class FixedPoint:
         """The largest integer magnitude: bound / step, rounded to the nearest integer, ties to even."""
         return round(self.bound / self.step)
 
-    def encode(self, block: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    def encode(self, block: npt.NDArray[np.float64], *, out: Integers | None = None) -> Integers:
         """Round every number to the nearest multiple of the step, ties to even, and return the multiples.
 
         IEEE division and rounding are monotone, so a number within `bound` never lands beyond `limit`.
 
         Args:
             block: float64, any shape; it is not changed.
+            out: where the multiples go, of the block's shape; new and int64 unless given.
 
         Raises:
             InputError: a number is not finite or lands beyond `limit`. The text holds no number of the block.
+            MisuseError: out cannot hold `limit`.
         """
+        if out is not None and self.limit > np.iinfo(out.dtype).max:
+            raise MisuseError(f"multiples up to {self.limit} do not fit an out of {out.dtype}")
         with np.errstate(all="ignore"):  # a quotient beyond float64 is infinite, and refused below
             quotients = np.asarray(self._divide(block))
             np.rint(quotients, out=quotients)
@@ -75,9 +81,12 @@ class FixedPoint:
         within = quotients.size == 0 or bool(quotients.max() <= self.limit and quotients.min() >= -self.limit)
         if not within:
             raise InputError(self._reason(block))
-        return quotients.astype(np.int64)
+        if out is None:
+            return quotients.astype(np.int64)
+        np.copyto(out, quotients, casting="unsafe")
+        return out
 
-    def decode(self, values: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    def decode(self, values: Integers) -> npt.NDArray[np.float64]:
         """Return values * step as float64: exact up to 2^53, to one part in 2^52 beyond (sums of many clients)."""
         return np.asarray(values * np.float64(self.step))
 

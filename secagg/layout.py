@@ -179,8 +179,6 @@ class Layout:
             InputError: anything about the update does not fit; the text names the tensor or scalar.
         """
         scales = self._scales(scale)
-        if 2 * self.limit >= ring.modulus:
-            raise ConfigError(f"a ring of {ring.bits} bits cannot hold an input of limit {self.limit}: use ring_for()")
         arrays = list(self.check(tensors).values())
         _check_names("scalars", self.scalars, scalars)
         arrays += [slot.take(scalars[slot.name]) for slot in self.scalars]
@@ -250,6 +248,9 @@ class EncodedInput:
     wrap the sum.
 
     It holds a secret: it shows its length only, and refuses to be pickled or copied.
+
+    Raises:
+        ConfigError: the ring cannot hold even one client's input.
     """
 
     __slots__ = ("_arrays", "_layout", "_ring", "_scales")
@@ -257,6 +258,10 @@ class EncodedInput:
     def __init__(
         self, *, layout: Layout, arrays: tuple[npt.NDArray[Any], ...], scales: tuple[float, ...], ring: Ring
     ) -> None:
+        if 2 * layout.limit >= ring.modulus:
+            raise ConfigError(
+                f"a ring of {ring.bits} bits cannot hold an input of limit {layout.limit}: use ring_for()"
+            )
         self._layout = layout
         self._arrays = arrays
         self._scales = scales
@@ -282,11 +287,12 @@ class EncodedInput:
         if not 0 <= start <= stop <= self.length:
             raise ConfigError(f"cannot read words {start!r:.40} to {stop!r:.40} of an input of {self.length}")
         words: Words = np.empty(stop - start, dtype=self._ring.word)
+        signed = words.view(f"i{self._ring.word_bytes}")  # two's complement: the value modulo 2**32 or 2**64
         filled = 0
-        for block in self._blocks(start, stop):
-            words[filled : filled + block.size] = self._ring.lift(block)
-            filled += block.size
-            del block  # before the next one is made
+        for slot, array, scale, first, last in self._parts(start, stop):
+            slot.convert(array, first, last, scale=scale, out=signed[filled : filled + last - first])
+            filled += last - first
+        self._ring.reduce(words)
         return words
 
     def check(self) -> None:
@@ -298,15 +304,14 @@ class EncodedInput:
         for slot, array, scale in zip(self._layout.slots, self._arrays, self._scales, strict=True):
             slot.check_values(array, scale=scale)
 
-    def _blocks(self, start: int, stop: int) -> Iterator[npt.NDArray[np.int64]]:
-        """Yield the integers of coordinates start to stop, at most BLOCK at a time and never across two slots."""
+    def _parts(self, start: int, stop: int) -> Iterator[tuple[Slot, npt.NDArray[Any], float, int, int]]:
+        """Cut coordinates start to stop into ranges of a slot, at most BLOCK long: slot, array, scale, first, last."""
         offsets = self._layout.offsets
         for index in range(bisect_right(offsets, start) - 1, len(self._arrays)):
-            slot, array = self._layout.slots[index], self._arrays[index]
-            scale = self._scales[index]
+            slot, array, scale = self._layout.slots[index], self._arrays[index], self._scales[index]
             base, end = offsets[index], min(offsets[index + 1], stop)
             for low in range(max(start, base), end, BLOCK):
-                yield slot.convert(array, low - base, min(low + BLOCK, end) - base, scale=scale)
+                yield slot, array, scale, low - base, min(low + BLOCK, end) - base
             if end == stop:
                 break
 

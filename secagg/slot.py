@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from secagg.errors import ConfigError, InputError
-from secagg.fixedpoint import FixedPoint
+from secagg.fixedpoint import FixedPoint, Integers
 
 MAX_NAME: Final = 256
 """Longest name of a slot, in bytes of UTF-8."""
@@ -150,7 +150,9 @@ class Slot:
                 extremes = np.array([array.min(), array.max()], dtype=np.float64)
             self._encode(extremes, scale)
 
-    def convert(self, array: npt.NDArray[Any], start: int, stop: int, *, scale: float = 1.0) -> npt.NDArray[np.int64]:
+    def convert(
+        self, array: npt.NDArray[Any], start: int, stop: int, *, scale: float = 1.0, out: Integers | None = None
+    ) -> Integers:
         """Return the integers of coordinates start to stop, each multiplied by `scale` in float64 first.
 
         The coordinates are copied before they are judged, so a thread that writes to the array meanwhile cannot slip
@@ -158,21 +160,22 @@ class Slot:
 
         Raises:
             InputError: the array does not fit this slot, or a coordinate is not finite or beyond its bound.
+            MisuseError: see `FixedPoint.encode`, which has `out`.
         """
         self.check(array)
         # Both spellings read in C order; only an array that is not contiguous pays for walking its strides.
         flat = array.reshape(-1) if array.flags.c_contiguous else array.flat
         with np.errstate(all="ignore"):
             block = np.array(flat[start:stop], dtype=np.float64)
-        return self._encode(block, scale)
+        return self._encode(block, scale, out)
 
-    def _encode(self, block: npt.NDArray[np.float64], scale: float) -> npt.NDArray[np.int64]:
+    def _encode(self, block: npt.NDArray[np.float64], scale: float, out: Integers | None = None) -> Integers:
         """Scale a copy in place and put it through the door, under this slot's name."""
         if scale != 1.0:
             with np.errstate(all="ignore"):  # what becomes NaN, infinite or zero here is judged by the door
                 block *= scale
         try:
-            return self.fixed.encode(block)
+            return self.fixed.encode(block, out=out)
         except InputError as reason:
             raise InputError(f"{self} {reason}") from None
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from secagg.errors import ConfigError, InputError
+from secagg.errors import ConfigError, InputError, MisuseError
 from secagg.fixedpoint import LARGEST, MAX_LIMIT, SMALLEST, FixedPoint
 
 
@@ -64,6 +64,21 @@ def test_every_number_is_divided_by_the_step_as_ieee_divides(step: float) -> Non
     random = np.random.default_rng(4)
     block = np.concatenate([random.uniform(-1.0, 1.0, 300) * fixed.bound, [5e-324, -5e-324, step / 2, 0.0, -0.0]])
     assert fixed.encode(block).tolist() == [round(float(x) / step) for x in block]
+
+
+def test_writes_where_it_is_told_and_refuses_where_the_limit_does_not_fit() -> None:
+    block = np.array([1.0, -1.0, 0.25])
+    for fixed, dtype in ((FixedPoint(bound=1.0, step=2.0**-30), "i4"), (FixedPoint(bound=1.0, step=2.0**-40), "i8")):
+        room = np.full(5, 7, dtype=dtype)
+        written = fixed.encode(block, out=room[1:4])
+        assert written.base is room
+        assert room.tolist() == [7, fixed.limit, -fixed.limit, fixed.limit // 4, 7]
+    room = np.zeros(3, dtype=np.int32)
+    with pytest.raises(MisuseError, match="do not fit"):
+        FixedPoint(bound=1.0, step=2.0**-31).encode(block, out=room)
+    with pytest.raises(InputError, match="beyond its bound"):
+        FixedPoint(bound=0.5, step=2.0**-8).encode(block, out=room)
+    assert not room.any()
 
 
 @pytest.mark.parametrize("block", [[math.nan], [0.0, math.inf], [-math.inf], [math.nan, 9.0]])

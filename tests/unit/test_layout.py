@@ -241,6 +241,23 @@ def test_reads_of_any_range_agree_across_slots_and_blocks() -> None:
             assert part.tobytes() == whole[start:stop].tobytes()
 
 
+@pytest.mark.parametrize(
+    ("bits", "step"), [(20, 2.0**-18), (31, 2.0**-29), (32, 2.0**-30), (33, 2.0**-31), (64, 2.0**-50)]
+)
+def test_words_of_every_width_are_the_integers_modulo_the_ring(bits: int, step: float) -> None:
+    tensors = {"a": np.array([1.0, -1.0, 0.75, -step, step, 0.0])}
+    encoded = Layout.like(tensors, bound=1.0, step=step).encode(tensors, ring=Ring(bits))
+    words = encoded.read(0, 6)
+    assert words.dtype == Ring(bits).word
+    assert words.tolist() == [round(x / step) % 2**bits for x in tensors["a"].tolist()]
+
+
+def test_an_input_of_a_ring_that_would_wrap_it_is_not_made_by_hand_either() -> None:
+    array = np.ones(3)
+    with pytest.raises(ConfigError, match="20 bits cannot hold"):
+        EncodedInput(layout=layout_of(a=array), arrays=(array,), scales=(1.0,), ring=Ring(20))
+
+
 def test_every_read_is_a_fresh_writable_array() -> None:
     tensors = {"a": np.ones(3)}
     encoded = layout_of(**tensors).encode(tensors, ring=Ring(32))
