@@ -85,7 +85,7 @@ class CollectingAdverts(Phase):
             RemoteError: the advert breaks a rule; nothing changed.
         """
         desk = self._desk
-        _expect(position, self.missing)
+        _expect(missing=position in range(desk.config.plan.clients) and position not in self._adverts)
         values = checks.check_new_advert(
             advert,
             client=desk.invited[position],
@@ -137,7 +137,7 @@ class CollectingShares(Phase):
         Raises:
             RemoteError: not one box for each joined neighbor; nothing changed.
         """
-        _expect(position, self.missing)
+        _expect(missing=position in self._joined.adverts and position not in self._boxes)
         self._boxes[position] = checks.check_sealed_shares(message, receivers=self._joined.neighbors(position))
 
     def close(self) -> tuple[CollectingInputs, dict[int, Inbox]]:
@@ -201,7 +201,7 @@ class CollectingInputs(Phase):
                 from this sum, and its report stays on record to name suspects should the round end without one.
         """
         config = self._desk.config
-        _expect(position, self.missing)
+        _expect(missing=position in self._inboxes and position not in self._counted and position not in self._barred)
         expected, unopened = self._open.get(position, (0, frozenset()))
         checks.check_chunk(message, tail, config=config, expected=expected)
         reported = checks.check_unopened(message, config=config, inbox=self._inboxes[position])
@@ -319,7 +319,7 @@ class CollectingSignatures(Phase):
             RemoteError: not a survivor's signature over this survivor set; nothing changed.
         """
         desk = self._desk
-        _expect(position, self.missing)
+        _expect(missing=position in self._sums.survivors and position not in self._signatures)
         try:
             checks.check_survivor_signature(
                 message, client=desk.invited[position], statement=self._statement, directory=desk.directory
@@ -378,7 +378,7 @@ class CollectingUnmaskShares(Phase):
         Raises:
             RemoteError: not one well-formed share for each client of its inbox and itself; nothing changed.
         """
-        _expect(position, self.missing)
+        _expect(missing=position in self._asked and position not in self._revealed)
         dealers = tuple(sorted((*self._sums.opened[position], position)))
         self._revealed[position] = checks.check_unmask_shares(message, dealers=dealers)
 
@@ -404,7 +404,7 @@ class CollectingUnmaskShares(Phase):
             )
 
 
-def _expect(position: int, missing: frozenset[int]) -> None:
-    """Refuse a client that has answered this leg, or has no part in it."""
-    if position not in missing:
+def _expect(*, missing: bool) -> None:
+    """Refuse a client that has answered this leg, or has no part in it: one not among `missing`."""
+    if not missing:
         raise Unexpected(Rule.WIRE_ORDER, expected="no further message of this leg", got="one more")
