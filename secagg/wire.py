@@ -158,4 +158,4 @@ def unpack_positions(bitmap: bytes, clients: int, rule: Rule) -> tuple[int, ...]
     value = int.from_bytes(bitmap, "little")
     if value >> clients:
         raise Malformed(rule, "a padding bit of the bitmap is set")
-    return tuple(position for position in range(clients) if value >> position & 1)
+    return tuple(position for position, bit in enumerate(f"{value:0{clients}b}"[::-1]) if bit == "1")
