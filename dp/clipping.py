@@ -163,9 +163,12 @@ def _as_float64(block: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
 
 
 def _norm(name: str, block: npt.NDArray[np.float64]) -> float:
-    """The norm of a block, which is used up; never below its largest magnitude, since sqrt(x * x) is |x|."""
+    """The norm of a block, which is used up; never below its largest magnitude, since sqrt(x * x) is |x|.
+
+    numpy sums by halves, so the sum is as good as its squares; a BLAS's dot product, or `einsum`, adds one by one.
+    """
     with np.errstate(all="ignore"):  # what the sum is says what happened
-        squares = _square_sum(block)
+        squares = float(np.square(block).sum())
         if _LEAST <= squares <= _MOST:
             return math.sqrt(squares)
         top = float(max(block.max(), -block.min()))
@@ -174,11 +177,7 @@ def _norm(name: str, block: npt.NDArray[np.float64]) -> float:
         if top == 0.0:
             return 0.0
         block /= top
-        return top * math.sqrt(_square_sum(block))
-
-
-def _square_sum(block: npt.NDArray[np.float64]) -> float:
-    return float(np.einsum("i,i->", block, block))  # not `dot`: a BLAS may share it out among threads
+        return top * math.sqrt(float(np.square(block).sum()))
 
 
 def _scaled(array: npt.NDArray[Any], factor: float) -> npt.NDArray[np.floating[Any]]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -70,10 +70,12 @@ class FixedPoint:
 
         Raises:
             InputError: a number is not finite or lands beyond `limit`. The text holds no number of the block.
-            MisuseError: out cannot hold `limit`.
+            MisuseError: out has another shape, or a type that does not hold `limit` and its negative.
         """
-        if out is not None and self.limit > np.iinfo(out.dtype).max:
-            raise MisuseError(f"multiples up to {self.limit} do not fit an out of {out.dtype}")
+        if out is not None and (out.shape != block.shape or not self._fits(out.dtype)):
+            raise MisuseError(
+                f"multiples up to {self.limit} of {block.shape} do not fit an out of {out.dtype}, {out.shape}"
+            )
         with np.errstate(all="ignore"):  # a quotient beyond float64 is infinite, and refused below
             quotients = np.asarray(self._divide(block))
             np.rint(quotients, out=quotients)
@@ -89,6 +91,9 @@ class FixedPoint:
     def decode(self, values: Integers) -> npt.NDArray[np.float64]:
         """Return values * step as float64: exact up to 2^53, to one part in 2^52 beyond (sums of many clients)."""
         return np.asarray(values * np.float64(self.step))
+
+    def _fits(self, dtype: np.dtype[Any]) -> bool:
+        return dtype.kind == "i" and self.limit <= np.iinfo(dtype).max
 
     def _divide(self, block: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Divide by the step; where it is a power of two, by a product with its reciprocal, which is half the work.

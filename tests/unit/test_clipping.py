@@ -38,6 +38,12 @@ def test_a_block_of_any_magnitude_has_its_norm(exponent: int) -> None:
     assert l2_norm({"a": values}) == pytest.approx(exact, rel=1e-13)
 
 
+def test_many_small_squares_beside_a_large_one_are_not_lost() -> None:
+    values = np.full(32_768, 2.0**-27)  # each square is a quarter of what could be added to 1 alone
+    values[0] = 1.0
+    assert l2_norm({"a": values}) == pytest.approx(math.sqrt(math.fsum(values * values)), rel=2.0**-51)
+
+
 @pytest.mark.parametrize("one", [1.0, 0.1, 5e-324, 1.7e308, 3.3e-150])
 def test_one_coordinate_is_its_own_norm(one: float) -> None:
     assert l2_norm({"a": np.array([0.0, -one])}) == one

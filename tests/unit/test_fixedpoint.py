@@ -74,8 +74,17 @@ def test_writes_where_it_is_told_and_refuses_where_the_limit_does_not_fit() -> N
         assert written.base is room
         assert room.tolist() == [7, fixed.limit, -fixed.limit, fixed.limit // 4, 7]
     room = np.zeros(3, dtype=np.int32)
-    with pytest.raises(MisuseError, match="do not fit"):
-        FixedPoint(bound=1.0, step=2.0**-31).encode(block, out=room)
+    fine = FixedPoint(bound=1.0, step=2.0**-8)
+    for fixed, unfit in (
+        (FixedPoint(bound=1.0, step=2.0**-31), room),
+        (fine, np.zeros(4, dtype=np.int32)),
+        (fine, np.zeros((1, 3), dtype=np.int64)),
+        (fine, np.zeros(3, dtype=np.uint32)),
+        (fine, np.zeros(3, dtype=np.float64)),
+    ):
+        with pytest.raises(MisuseError, match="do not fit"):
+            fixed.encode(block, out=unfit)  # type: ignore[arg-type]  # the wrong types are the point
+        assert not unfit.any()
     with pytest.raises(InputError, match="beyond its bound"):
         FixedPoint(bound=0.5, step=2.0**-8).encode(block, out=room)
     assert not room.any()
