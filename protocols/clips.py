@@ -31,6 +31,8 @@ def groups_of(tensors: Mapping[str, Any], clip: Clip) -> Groups:
     Raises:
         RecipeError: a bound is out of range, or the groups do not name each tensor exactly once.
     """
+    if unnamed := [name for name in tensors if not isinstance(name, str)]:
+        raise RecipeError(f"tensors has the name {unnamed[0]!r:.80}: names are str")
     if isinstance(clip, QuantileClip):
         return ((tuple(sorted(tensors)), clip.clip),)
     if not isinstance(clip, Mapping):
@@ -38,7 +40,11 @@ def groups_of(tensors: Mapping[str, Any], clip: Clip) -> Groups:
     groups = []
     for key, bound in clip.items():
         names = (key,) if isinstance(key, str) else key
-        if not isinstance(names, tuple) or not names or not all(name in tensors for name in names):
+        if (
+            not isinstance(names, tuple)
+            or not names
+            or not all(isinstance(name, str) and name in tensors for name in names)
+        ):
             raise RecipeError(f"clip has the group {key!r:.80}: name a tensor, or a tuple of them")
         groups.append((tuple(sorted(names)), positive(f"clip[{key!r:.80}]", bound)))
     if sorted(name for names, _ in groups for name in names) != sorted(tensors):

@@ -46,6 +46,8 @@ class NoisedWords:
     __slots__ = ("_read_to", "_ring", "_values")
 
     def __init__(self, values: npt.NDArray[np.int64], ring: Ring) -> None:
+        if not isinstance(ring, Ring):
+            raise ConfigError(f"ring is of type {type(ring).__name__}: pass the Ring of the round")
         self._values = values
         self._ring = ring
         self._read_to = 0

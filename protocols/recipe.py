@@ -130,6 +130,8 @@ class Recipe:
             secagg.errors.ConfigError: a name is unfit, or there is no coordinate.
             secagg.errors.InputError: a tensor is not a numpy array of floats.
         """
+        if not isinstance(tensors, Mapping):
+            raise RecipeError(f"tensors is of type {type(tensors).__name__}: give a mapping from names to arrays")
         if not tensors:
             raise RecipeError("tensors is empty: give an example of an update with at least one tensor")
         adaptive = clip if isinstance(clip, QuantileClip) else None

@@ -226,7 +226,8 @@ def play_round(
     table = _Table(server, clients, inputs, ledgers, faults, watch, tap)
     try:
         aggregate = table.play(executor, workers)
-    except RoundAborted:
+    except RoundAborted as error:
+        _note_refusals(error, table.refused)
         if spending is not None:
             settle_aborted(spending, server)
         raise
@@ -291,6 +292,16 @@ def _encode(
         raise InputError(f"{name}: {error}") from error
 
 
+def require_mapping(what: str, given: object) -> None:
+    """Refuse what is not one entry a client.
+
+    Raises:
+        ConfigError: the text names what it is instead.
+    """
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"{what} is of type {type(given).__name__}: pass a mapping, one entry a client")
+
+
 def _check_names(
     updates: Mapping[str, Update],
     *,
@@ -299,11 +310,21 @@ def _check_names(
     metrics: Mapping[str, Mapping[str, float]] | None,
 ) -> None:
     """Refuse numbers of clients that are not there, which nothing would ever read, and clients nobody is."""
+    for what, given in (("updates", updates), ("weights", weights), ("metrics", metrics)):
+        if given is not None:
+            require_mapping(what, given)
     for what, given in (("weights", weights), ("metrics", metrics)):
         if given is not None and (strangers := sorted(given.keys() - updates.keys())):
             raise ConfigError(f"{what} names {strangers[0]!r}, which has no update")
     if strangers := sorted(updates.keys() - parties.keys()):
         raise ConfigError(f"parties lacks {strangers[0]!r}, which has an update")
+
+
+def _note_refusals(error: RoundAborted, refused: Mapping[str, RemoteError]) -> None:
+    """Say beside a round's end who would not take part, and the first one's reason."""
+    if refused:
+        name, refusal = next(iter(refused.items()))
+        error.add_note(f"{len(refused)} clients refused the round, {name} because {refusal}")
 
 
 class _Table:

@@ -20,7 +20,7 @@ from concurrent.futures import Executor
 from dp.ledger import Ledger
 from protocols.faults import Fault
 from protocols.recipe import Recipe
-from protocols.simulate import LegReport, Party, RoundReport, Update, play_round
+from protocols.simulate import LegReport, Party, RoundReport, Update, play_round, require_mapping
 from protocols.total import Total
 from secagg import Adversary, ConfigError, Identity, MemoryStore, Plan, Policy
 from secagg.config import SESSION_SIZE
@@ -44,7 +44,7 @@ class PrivateRounds:
         workers: see `executor`.
 
     Raises:
-        ConfigError: a fraction is outside [0, 1), or a number negative.
+        ConfigError: a fraction is outside [0, 1), a number negative, or recipe none.
     """
 
     def __init__(
@@ -60,6 +60,8 @@ class PrivateRounds:
         executor: Executor | None = None,
         workers: int = 1,
     ) -> None:
+        if not isinstance(recipe, Recipe):
+            raise ConfigError(f"recipe is of type {type(recipe).__name__}: make one with Recipe.like")
         self.recipe = recipe
         self.ledger = ledger
         self._client_ledger = client_ledger
@@ -110,6 +112,7 @@ class PrivateRounds:
                 ledger that is one more charge once inputs were asked for, so ask `ledger.would_allow` first.
             dp.BudgetExceeded: the ledger has no room for another round; nothing was touched.
         """
+        require_mapping("updates", updates)
         for name in updates:
             if name not in self._parties:
                 self._parties[name] = self._party(name)
@@ -140,7 +143,8 @@ class PrivateRounds:
 
 def _share(name: str, value: float) -> Callable[[int], int]:
     """Read a number of clients, or a fraction of them that is rounded up: more may misbehave, never fewer."""
-    if isinstance(value, bool) or not 0 <= value < math.inf or (isinstance(value, float) and value >= 1):
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 <= value < math.inf or (isinstance(value, float) and value >= 1):
         raise ConfigError(f"{name} must be a number of clients (int) or a fraction below 1 (float), got {value!r}")
 
     def count(clients: int) -> int:

@@ -42,6 +42,8 @@ def metric_bounds(metrics: Mapping[str, float]) -> tuple[tuple[str, float], ...]
     Raises:
         RecipeError: a name is none, or a bound not positive and finite.
     """
+    if not isinstance(metrics, Mapping):
+        raise RecipeError(f"metrics is of type {type(metrics).__name__}: give a mapping from names to bounds")
     for name in metrics:
         if not isinstance(name, str):
             raise RecipeError(f"metrics has the name {name!r:.80}: names are str")

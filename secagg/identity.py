@@ -87,6 +87,9 @@ class MemoryDirectory:
     """
 
     def __init__(self, keys: Mapping[str, bytes]) -> None:
+        # bytes() would make 32 zeros of the number 32
+        if not isinstance(keys, Mapping) or not all(isinstance(key, bytes | bytearray) for key in keys.values()):
+            raise ConfigError("a directory is made of a mapping from names to keys of type bytes")
         self._keys = {client_id(name): bytes(key) for name, key in keys.items()}
         for name, key in self._keys.items():
             if len(key) != PUBLIC_KEY_SIZE:

@@ -258,6 +258,8 @@ class EncodedInput:
     def __init__(
         self, *, layout: Layout, arrays: tuple[npt.NDArray[Any], ...], scales: tuple[float, ...], ring: Ring
     ) -> None:
+        if not isinstance(ring, Ring):
+            raise ConfigError(f"ring is of type {type(ring).__name__}: pass the Ring of the round")
         if 2 * layout.limit >= ring.modulus:
             raise ConfigError(
                 f"a ring of {ring.bits} bits cannot hold an input of limit {layout.limit}: use ring_for()"

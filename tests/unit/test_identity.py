@@ -86,6 +86,12 @@ def test_a_directory_does_not_change_with_what_it_was_made_of() -> None:
     assert directory.key_of(BOB) is None
 
 
+@pytest.mark.parametrize("keys", [None, [("alice", b"a" * 32)], {"alice": 32}, {"alice": "a" * 32}, {"alice": None}])
+def test_a_directory_is_made_of_names_and_bytes(keys: Any) -> None:
+    with pytest.raises(ConfigError, match="a mapping from names to keys of type bytes"):
+        MemoryDirectory(keys)
+
+
 def test_two_names_never_share_a_key() -> None:
     with pytest.raises(ConfigError, match="share one key"):
         MemoryDirectory({"alice": b"a" * 32, "bob": b"b" * 32, "carol": b"a" * 32})
