@@ -40,7 +40,7 @@ the order in which rules are checked, is specified in [protocol.md](protocol.md)
 - **Bad vectors** counts the published cases that trip it ([vectors.md](vectors.md)).
 - **Scenarios** are played, through the public face, by `tests/adversary/test_rules.py`.
 
-`python -m tests.rules` lists a rule that lacks one of these, and ends with exit code 1.
+`python -m tests.rules`, with the extra `dev`, lists a rule that lacks one of these, and ends with exit code 1.
 """
 
 STATES: Final = """\
