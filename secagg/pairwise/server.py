@@ -319,8 +319,7 @@ class CollectingSignatures(Phase):
             RemoteError: not a survivor's signature over this survivor set; nothing changed.
         """
         desk = self._desk
-        wanted = desk.config.plan.quorum > 0 and position in self._sums.survivors
-        _expect(missing=wanted and position not in self._signatures)
+        _expect(missing=position in self.missing)
         try:
             checks.check_survivor_signature(
                 message, client=desk.invited[position], statement=self._statement, directory=desk.directory

@@ -10,12 +10,21 @@ import numpy as np
 import pytest
 
 from secagg import masking, shamir
-from secagg.errors import MisuseError, PhaseConsumed, StorageError, TooFewClients, Unrecoverable, Violation
+from secagg.errors import (
+    MisuseError,
+    PhaseConsumed,
+    StorageError,
+    TooFewClients,
+    Unexpected,
+    Unrecoverable,
+    Violation,
+)
 from secagg.pairwise import server as phases
 from secagg.pairwise.messages import KeyAdvert, MaskedInput, SurvivorSignature
 from secagg.pairwise.phase import Phase
 from secagg.pairwise.recover import Recovery, Reports
 from secagg.plan import Plan
+from secagg.primitives import labels
 from secagg.primitives.secret import Secret
 from secagg.round.events import Failed, Send
 from secagg.rules import Rule
@@ -229,6 +238,42 @@ def test_who_reported_whom_is_told_when_too_few_inputs_came() -> None:
 
 
 # Recovery.
+
+
+def confirming(plan: Plan, *, silent: int) -> tuple[Table, phases.CollectingSignatures]:
+    table = Table(plan, INPUTS)
+    table.advance(Leg.MASK)
+    for name in table.names[silent:]:
+        table.submit(name, table.deliver(name)[0])
+    inputs = table.server._phase
+    assert isinstance(inputs, phases.CollectingInputs)
+    return table, inputs.close()[0]
+
+
+def confirmation(table: Table, phase: phases.CollectingSignatures, position: int) -> SurvivorSignature:
+    identity = table.identities[table.names[position]]
+    return SurvivorSignature(signature=identity.sign(label=labels.SIGN_SURVIVORS, message=phase._statement))
+
+
+def test_a_true_signature_of_a_client_outside_the_sum_is_refused() -> None:
+    table, phase = confirming(PLAN, silent=1)
+    with pytest.raises(Unexpected) as refusal:
+        phase.receive(0, confirmation(table, phase, 0))
+    assert refusal.value.rule is Rule.WIRE_ORDER
+    assert phase.missing == {1, 2, 3}
+    phase.receive(1, confirmation(table, phase, 1))
+    with pytest.raises(Unexpected):
+        phase.receive(1, confirmation(table, phase, 1))
+    assert phase.missing == {2, 3}
+
+
+def test_where_no_quorum_is_needed_no_signature_is_taken() -> None:
+    plan = Plan.find(clients=4, max_dropped=1, max_corrupt=1, adversary="semi-honest")
+    assert plan.quorum == 0
+    table, phase = confirming(plan, silent=0)
+    assert not phase.missing
+    with pytest.raises(Unexpected):
+        phase.receive(1, confirmation(table, phase, 1))
 
 
 def prepared(held: dict[int, list[int]]) -> Recovery:
