@@ -9,7 +9,6 @@ among faulty clients follow.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -259,7 +258,7 @@ def advert_statement(
 
 def survivor_statement(config_digest: bytes, roster_digest: bytes, survivors: frozenset[int]) -> bytes:
     """What a confirmation covers, after its label: config, roster and the ascending survivors."""
-    return config_digest + roster_digest + struct.pack(f">{len(survivors)}I", *sorted(survivors))
+    return config_digest + roster_digest + b"".join(map(position_bytes, sorted(survivors)))
 
 
 # What a server checks.

@@ -62,7 +62,9 @@ def test_rounds_to_nearest_ties_to_even() -> None:
 def test_every_number_is_divided_by_the_step_as_ieee_divides(step: float) -> None:
     fixed = FixedPoint(bound=min(step * 2.0**30, LARGEST), step=step)
     random = np.random.default_rng(4)
-    block = np.concatenate([random.uniform(-1.0, 1.0, 300) * fixed.bound, [5e-324, -5e-324, step / 2, 0.0, -0.0]])
+    ties = (np.arange(3000) + 0.5) * step  # where a rounded reciprocal would show
+    ties = ties[ties <= fixed.bound]
+    block = np.concatenate([random.uniform(-1.0, 1.0, 300) * fixed.bound, ties, [5e-324, -5e-324, 0.0, -0.0]])
     assert fixed.encode(block).tolist() == [round(float(x) / step) for x in block]
 
 

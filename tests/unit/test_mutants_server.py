@@ -237,9 +237,6 @@ def test_who_reported_whom_is_told_when_too_few_inputs_came() -> None:
     assert ended.value.suspects == ()
 
 
-# Recovery.
-
-
 def confirming(plan: Plan, *, silent: int) -> tuple[Table, phases.CollectingSignatures]:
     table = Table(plan, INPUTS)
     table.advance(Leg.MASK)
@@ -274,6 +271,9 @@ def test_where_no_quorum_is_needed_no_signature_is_taken() -> None:
     assert not phase.missing
     with pytest.raises(Unexpected):
         phase.receive(1, confirmation(table, phase, 1))
+
+
+# Recovery.
 
 
 def prepared(held: dict[int, list[int]]) -> Recovery:
