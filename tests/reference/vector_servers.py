@@ -19,6 +19,7 @@ from tests.reference.vector_world import (
     Case,
     World,
     bad,
+    body_end,
     case,
     entropy,
     numbers,
@@ -95,6 +96,8 @@ def bad_adverts() -> Iterator[Case]:
     """What a server must refuse before a client has a channel."""
     tale = ServerTale("an advert cut short", oracle.ADVERT)
     yield tale.refuses("wire-format", tale.honest[:-1])
+    tale = ServerTale("an advert whose gap is not zero", oracle.ADVERT)
+    yield tale.refuses("wire-format", tale.honest[:-1] + b"\1")
     tale = ServerTale("an advert for another round", oracle.ADVERT)
     yield tale.refuses("wire-round", oracle.front(oracle.ADVERT, bytes(32), LIAR, tale.liar.advert()))
     tale = ServerTale("an advert of a stranger", oracle.ADVERT)
@@ -135,7 +138,7 @@ def bad_answers() -> Iterator[Case]:
     tale = ServerTale("shares before anyone asked", oracle.CONFIRM)
     yield tale.refuses("wire-order", tale.says(oracle.UNMASK, [b""]))
     tale = ServerTale("a confirmation longer than any", oracle.CONFIRM)
-    yield tale.refuses("wire-size", tale.honest.ljust(45 + 16 + 64 + 16 + 1, b"\0"))
+    yield tale.refuses("wire-size", tale.honest.ljust(128 + 16 + 1, b"\0"))
     tale = ServerTale("a confirmation of another survivor set", oracle.CONFIRM)
     statement = tale.world.server.joined.survivor_statement([1, 2, 3])
     signature = oracle.sign(tale.liar.seed, "sign/survivors", statement)
@@ -170,6 +173,11 @@ def bad_inputs() -> Iterator[Case]:
     tale = ServerTale("padding behind the last word", oracle.INPUT)
     tail = oracle.parts(tale.honest)[2]
     yield tale.refuses("input-range", tale.says(oracle.INPUT, [0, b"\0"], tail[:-1] + bytes([tail[-1] | 0x80])))
+    for name, gap_of in (("no gap", lambda _: b""), ("a gap that is not zero", lambda gap: gap[1:] + b"\1")):
+        tale = ServerTale(f"an input behind {name}", oracle.INPUT)
+        front = oracle.front(oracle.INPUT, tale.digest, LIAR, [0, b"\0"])
+        end, tail = body_end(front), oracle.parts(tale.honest)[2]
+        yield tale.refuses("wire-format", tale.tag(front[:end] + gap_of(front[end:]) + tail))
     for name, report in (
         ("about oneself", b"\x08"),
         ("about more than can be true", b"\x03"),

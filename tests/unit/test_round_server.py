@@ -538,7 +538,7 @@ def test_the_chunk_of_another_place_has_another_tag() -> None:
     first, second, _ = answers[NAME]
     table.submit(NAME, first)
     body = wire.open_envelope(second, max_size=len(second)).body
-    front = second[: wire.HEADER_SIZE + len(body)]
+    front = second[: wire.aligned(wire.HEADER_SIZE + len(body))]
     relabelled = front + first[-TAG_SIZE - CHUNK_GRAIN * 4 :]
     assert_rejected(table, NAME, relabelled, Rule.WIRE_TAG)
 
