@@ -439,7 +439,8 @@ def test_a_message_of_the_server_is_refused() -> None:
     table, _ = at(Leg.SHARE)
     for kind in (*FROM_SERVER, None):
         number = 99 if kind is None else kind.KIND
-        data = b"SAG1" + bytes((number,)) + table.config.digest + (2).to_bytes(4, "big") + bytes(4) + bytes(TAG_SIZE)
+        header = wire.MAGIC + bytes((number,)) + table.config.digest + (2).to_bytes(4, "big") + bytes(4)
+        data = header.ljust(wire.aligned(len(header)), b"\0") + bytes(TAG_SIZE)
         assert_rejected(table, NAME, data, Rule.WIRE_ORDER)
 
 
