@@ -98,6 +98,8 @@ def bad_adverts() -> Iterator[Case]:
     yield tale.refuses("wire-format", tale.honest[:-1])
     tale = ServerTale("an advert whose gap is not zero", oracle.ADVERT)
     yield tale.refuses("wire-format", tale.honest[:-1] + b"\1")
+    tale = ServerTale("an advert with a longer gap", oracle.ADVERT)
+    yield tale.refuses("wire-format", tale.honest + bytes(8))
     tale = ServerTale("an advert for another round", oracle.ADVERT)
     yield tale.refuses("wire-round", oracle.front(oracle.ADVERT, bytes(32), LIAR, tale.liar.advert()))
     tale = ServerTale("an advert of a stranger", oracle.ADVERT)
