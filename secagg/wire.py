@@ -5,9 +5,9 @@ in this round; a message that decodes re-encodes to the same bytes; every failur
 
     envelope = magic "SAG2" | kind u8 | config digest 32 | sender u32 | body length u32 | body | gap | tail | tag
 
-Integers are big-endian. The body is MessagePack of one typed array; the gap is the fewest zeros after which the words
-of a tail are aligned in memory; the tail is raw, and only masked inputs have one; the tag is the channel's, and only
-offers and adverts have none.
+Integers are big-endian. The body is MessagePack of one typed array; the gap is the fewest zeros behind which the tail
+begins at a multiple of 8 bytes, where its words are aligned; the tail is raw, and only masked inputs have one; the tag
+is the channel's, and only offers and adverts have none.
 docs/protocol.md, section 3, lists every field.
 """
 
@@ -101,7 +101,7 @@ def decode_body(kind: type[AnyMessage], data: bytes | memoryview) -> AnyMessage:
 
 
 def aligned(size: int) -> int:
-    """Return where the gap behind `size` bytes of header and body ends: the next multiple of ALIGNMENT."""
+    """Return where the gap behind `size` bytes of header and body ends: the least multiple of ALIGNMENT from there."""
     return size + -size % ALIGNMENT
 
 
@@ -139,7 +139,7 @@ def open_envelope(data: bytes, *, max_size: int, tag_size: int = 0) -> Envelope:
     body, gap, tail = view[HEADER_SIZE:body_end], view[body_end:tail_start], view[tail_start:tag_start]
     if any(gap):
         raise Malformed(Rule.WIRE_FORMAT, "what stands between body and tail is not zero")
-    return Envelope(kind, config_digest, sender, body, tail, tag=view[tag_start:], tagged=view[:tag_start])
+    return Envelope(kind, config_digest, sender, body=body, tail=tail, tag=view[tag_start:], tagged=view[:tag_start])
 
 
 def pack_positions(positions: Iterable[int], clients: int) -> bytes:

@@ -28,6 +28,7 @@ from tests.reference.vector_world import (
     entropy,
     numbers,
     raw,
+    taking_in_the_gap,
 )
 
 
@@ -192,6 +193,11 @@ def bad_gaps() -> Iterator[Case]:
     offer = tale.offer()
     end = body_end(offer)
     yield tale.refuses("wire-format", offer[:end] + b"\1" * (len(offer) - end))
+    tale = ClientTale("an offer that takes in its gap", None)
+    yield tale.refuses("wire-format", taking_in_the_gap(tale.offer()))
+    tale = ClientTale("a roster that takes in its gap", oracle.ADVERT)
+    front = oracle.front(oracle.ROSTER, tale.digest, oracle.SERVER, tale.roster())
+    yield tale.refuses("wire-format", tale.tag(taking_in_the_gap(front)))
     for name, gap_of in (
         ("no gap", lambda _: b""),
         ("a gap that is too short", lambda gap: gap[1:]),

@@ -71,6 +71,11 @@ def body_end(data: bytes) -> int:
     return 45 + int.from_bytes(data[41:45], "big")
 
 
+def taking_in_the_gap(data: bytes) -> bytes:
+    """A message whose body is said to be a byte longer than it is."""
+    return data[:41] + oracle.u32(body_end(data) - 45 + 1) + data[45:]
+
+
 class World:
     """Oracle parties and what they said.
 

@@ -544,6 +544,18 @@ def test_the_chunk_of_another_place_has_another_tag() -> None:
     assert_rejected(table, NAME, relabelled, Rule.WIRE_TAG)
 
 
+def test_every_chunk_begins_at_a_multiple_of_eight_bytes() -> None:
+    _, answers = uploads(WatchedSpool())
+    fronts = [data[: len(data) - TAG_SIZE - len(tail_of(data))] for data in answers[NAME]]
+    assert len(fronts) == 3
+    assert len(fronts[0]) > len(fronts[1])  # the report of chunk 0
+    assert all(len(front) % wire.ALIGNMENT == 0 for front in fronts)
+
+
+def tail_of(data: bytes) -> memoryview:
+    return wire.open_envelope(data, max_size=len(data), tag_size=TAG_SIZE).tail
+
+
 def signed_by(table: Table, message: Message, tail: bytes = b"", *, index: int = 0) -> bytes:
     """A message of the client with a tag that verifies where one exists for that chunk number."""
     data = wire.front(message, config_digest=table.config.digest, sender=2) + tail

@@ -382,7 +382,17 @@ def test_what_stands_behind_a_body_cut_short_is_no_gap(length: int) -> None:
 
 @pytest.mark.parametrize("length", [0, 1, 3])
 def test_a_body_is_not_read_past_its_end(length: int) -> None:
-    envelope = open_envelope(lied(length, body=b"\x91\xc4\1"[:length], gap=bytes(11 - length)), max_size=10**6)
+    body = b"\x91\xc4\1"[:length]
+    envelope = open_envelope(lied(length, body=body, gap=bytes(11 - length)), max_size=10**6)
+    assert bytes(envelope.body) == body
+    assert bytes(envelope.tail) == bytes(8)
+    refused(SurvivorSet, bytes(envelope.body))
+
+
+@pytest.mark.parametrize("length", range(5, 12))
+def test_a_body_that_takes_in_its_gap_is_not_canonical(length: int) -> None:
+    envelope = open_envelope(lied(length), max_size=10**6)
+    assert bytes(envelope.body) == b"\x91\xc4\1\5".ljust(length, b"\0")
     refused(SurvivorSet, bytes(envelope.body))
 
 
