@@ -548,7 +548,6 @@ def test_every_chunk_begins_at_a_multiple_of_eight_bytes() -> None:
     _, answers = uploads(WatchedSpool())
     fronts = [data[: len(data) - TAG_SIZE - len(tail_of(data))] for data in answers[NAME]]
     assert len(fronts) == 3
-    assert len(fronts[0]) > len(fronts[1])  # the report of chunk 0
     assert all(len(front) % wire.ALIGNMENT == 0 for front in fronts)
 
 
