@@ -34,7 +34,7 @@ _ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VE
 
 
 PAGES: Mapping[str, str] = {
-    "page": "write the kept figures into the table of docs/performance.md",
+    "page": "write the kept figures into the tables of docs/performance.md and docs/peers.md",
     "report": "write the kept figures as a page with plots: report.html, or the file named behind it",
 }
 

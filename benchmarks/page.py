@@ -1,4 +1,4 @@
-"""The table of docs/performance.md, written from the kept results and held to them by a test."""
+"""The tables of docs/performance.md and docs/peers.md, written from the kept results and held to them by tests."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from benchmarks import results
+from benchmarks.peers import page as peers_page
 from benchmarks.results import Result
 from benchmarks.targets import TARGETS
 
@@ -15,9 +16,9 @@ END = "<!-- until here -->"
 
 
 def write(_: str = "") -> str:
-    """Write the tables into the page and return its path."""
+    """Write the tables into their pages and return the paths, one a line."""
     PAGE.write_text(rewritten(PAGE.read_text(encoding="utf-8"), results.load()), encoding="utf-8")
-    return str(PAGE)
+    return f"{PAGE}\n{peers_page.write()}"
 
 
 def rewritten(page: str, kept: Mapping[str, Result]) -> str:

@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 
 from benchmarks import plots, results
+from benchmarks.peers.catalog import PARTIES
 from benchmarks.results import Figure, Result
 from benchmarks.targets import TARGETS, Target, Verdict
 
@@ -73,7 +74,8 @@ def write(file: str = "report.html") -> str:
 def page(kept: Mapping[str, Result]) -> str:
     """The whole page."""
     head = f"<meta charset='utf-8'><title>secagg, measured</title><style>{_STYLE}</style>"
-    sections = (_opening(kept), _targets(kept), *_rounds(kept), _growth(kept), _memory(kept), _sources(kept))
+    measured = (*_rounds(kept), _peers(kept), _growth(kept), _memory(kept))
+    sections = (_opening(kept), _targets(kept), *measured, _sources(kept))
     viewport = '<meta name="viewport" content="width=device-width, initial-scale=1">'
     body = f"<body><main>{''.join(sections)}</main></body>"
     return f'<!doctype html><html lang="en"><head>{viewport}{head}</head>{body}</html>\n'
@@ -146,6 +148,27 @@ def _cells(party: str, figures: Mapping[str, Figure]) -> dict[int, dict[str, dic
         parts = {stage: float(figures.get(f"{party}_{cell}_{stage}_ms", 0.0)) for stage in _STAGES[party]}
         found.setdefault(int(length), {})[f"n = {clients}{graph}, {dropped} % drop"] = parts
     return found
+
+
+def _peers(kept: Mapping[str, Result]) -> str:
+    """A plot for the client and one for the server: how many times our CPU time each peer takes, by length."""
+    if "peers" not in kept:
+        return ""
+    figures = {name: value for name, value in kept["peers"].figures.items() if not isinstance(value, str)}
+    plotted = ""
+    for party in ("client", "server"):
+        points = {
+            peer.title: _points(figures, rf"{peer.name}_n100_(\de\d)_drop10_{party}_ratio") for peer in PARTIES.values()
+        }
+        series = {title: places for title, places in points.items() if places}
+        colors = dict(zip(series, ("c2", "c5", "c3", "c4"), strict=False))
+        plot = plots.log_lines(series, colors, x="coordinates", y="times ours") if series else ""
+        plotted += f"<h3>{party.capitalize()}</h3><div class='card'>{plot}</div>"
+    return (
+        "<h2>Beside peers</h2><p>CPU time of a peer's own code over ours, whole rounds of 100 clients of whom 10 drop "
+        "out, in turn in one run. On a k-regular graph ours is semi-honest like the peer; elsewhere it checks "
+        f"signatures and they do not. docs/peers.md has every cell, and what each side does.</p>{plotted}"
+    )
 
 
 def _growth(kept: Mapping[str, Result]) -> str:

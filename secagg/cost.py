@@ -33,7 +33,7 @@ from secagg.plan import Plan
 from secagg.primitives.suite import DIGEST_SIZE, PUBLIC_KEY_SIZE, SIGNATURE_SIZE
 from secagg.shamir import SHARE_SIZE
 from secagg.types import MAX_CLIENT_ID, Leg
-from secagg.wire import HEADER_SIZE, Message, encode_body
+from secagg.wire import HEADER_SIZE, Message, aligned, encode_body
 
 DEFAULT_NAME_SIZE: Final = 16
 
@@ -210,7 +210,7 @@ def _leg(leg: Leg, downlink: int, uplink: int) -> LegCost:
 
 def _plain(message: Message) -> int:
     """Bytes of a message without a tag: an offer or an advert."""
-    return HEADER_SIZE + len(encode_body(message))
+    return aligned(HEADER_SIZE + len(encode_body(message)))
 
 
 def _tagged(message: Message) -> int:

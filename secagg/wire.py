@@ -3,10 +3,11 @@
 Promise: nothing is allocated from a length a peer claims before that length is checked against what its kind can be
 in this round; a message that decodes re-encodes to the same bytes; every failure is `Malformed`.
 
-    envelope = magic "SAG1" | kind u8 | config digest 32 | sender u32 | body length u32 | body | tail | tag
+    envelope = magic "SAG2" | kind u8 | config digest 32 | sender u32 | body length u32 | body | gap | tail | tag
 
-Integers are big-endian. The body is MessagePack of one typed array; the tail is raw, and only masked inputs have one;
-the tag is the channel's, and only offers and adverts have none.
+Integers are big-endian. The body is MessagePack of one typed array; the gap is the fewest zeros behind which the tail
+begins at a multiple of 8 bytes, where its words are aligned; the tail is raw, and only masked inputs have one; the tag
+is the channel's, and only offers and adverts have none.
 docs/protocol.md, section 3, lists every field.
 """
 
@@ -24,9 +25,10 @@ from secagg.primitives.suite import DIGEST_SIZE, PUBLIC_KEY_SIZE, SIGNATURE_SIZE
 from secagg.rules import Rule
 from secagg.types import MAX_CLIENT_ID, MAX_CLIENTS
 
-MAGIC: Final = b"SAG1"
+MAGIC: Final = b"SAG2"
 _HEADER: Final = struct.Struct(f">4sB{DIGEST_SIZE}sII")
 HEADER_SIZE: Final = _HEADER.size
+ALIGNMENT: Final = 8
 
 Bytes16 = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_SIZE, max_length=DIGEST_SIZE)]
@@ -98,10 +100,16 @@ def decode_body(kind: type[AnyMessage], data: bytes | memoryview) -> AnyMessage:
     return message
 
 
+def aligned(size: int) -> int:
+    """Return where the gap behind `size` bytes of header and body ends: the least multiple of ALIGNMENT from there."""
+    return size + -size % ALIGNMENT
+
+
 def front(message: Message, *, config_digest: bytes, sender: int) -> bytes:
-    """Return a whole message but for its tail: header and body."""
+    """Return a whole message but for its tail and tag: header, body and gap."""
     body = encode_body(message)
-    return _HEADER.pack(MAGIC, message.KIND, config_digest, sender, len(body)) + body
+    data = _HEADER.pack(MAGIC, message.KIND, config_digest, sender, len(body)) + body
+    return data.ljust(aligned(len(data)), b"\0")
 
 
 def kind_of(data: bytes) -> int:
@@ -114,7 +122,7 @@ def open_envelope(data: bytes, *, max_size: int, tag_size: int = 0) -> Envelope:
 
     Raises:
         Malformed(WIRE_SIZE): longer than `max_size`.
-        Malformed(WIRE_FORMAT): too short, another magic or version, or a body that runs past the end.
+        Malformed(WIRE_FORMAT): too short, another magic, a body or gap that runs past the end, or a gap not zero.
     """
     if len(data) > max_size:
         raise Malformed(Rule.WIRE_SIZE, f"{len(data)} bytes where at most {max_size} can come")
@@ -123,20 +131,15 @@ def open_envelope(data: bytes, *, max_size: int, tag_size: int = 0) -> Envelope:
     magic, kind, config_digest, sender, body_length = _HEADER.unpack_from(data)
     if magic != MAGIC:
         raise Malformed(Rule.WIRE_FORMAT, "not an envelope of this protocol version")
-    tag_start = len(data) - tag_size
-    if body_length > tag_start - HEADER_SIZE:
-        raise Malformed(Rule.WIRE_FORMAT, "the body runs past the end of the message")
-    view = memoryview(data)
     body_end = HEADER_SIZE + body_length
-    return Envelope(
-        kind=kind,
-        config_digest=config_digest,
-        sender=sender,
-        body=view[HEADER_SIZE:body_end],
-        tail=view[body_end:tag_start],
-        tag=view[tag_start:],
-        tagged=view[:tag_start],
-    )
+    tail_start, tag_start = aligned(body_end), len(data) - tag_size
+    if tail_start > tag_start:
+        raise Malformed(Rule.WIRE_FORMAT, "body and gap run past the end of the message")
+    view = memoryview(data)
+    body, gap, tail = view[HEADER_SIZE:body_end], view[body_end:tail_start], view[tail_start:tag_start]
+    if any(gap):
+        raise Malformed(Rule.WIRE_FORMAT, "what stands between body and tail is not zero")
+    return Envelope(kind, config_digest, sender, body=body, tail=tail, tag=view[tag_start:], tagged=view[:tag_start])
 
 
 def pack_positions(positions: Iterable[int], clients: int) -> bytes:

@@ -229,7 +229,7 @@ class AwaitingInput(Phase):
 
         Args:
             source: the input.
-            fronts: header and body of each chunk's message.
+            fronts: header, body and gap of each chunk's message.
             room_behind: bytes left blank behind each chunk, for the channel's tag.
             seal: fills them in, called with each chunk's number and message.
             executor: threads to expand masks on, or None.

@@ -29,6 +29,7 @@ from secagg.wire import (
     Name,
     PublicKey,
     Signature,
+    aligned,
     kind_of,
     open_envelope,
 )
@@ -140,7 +141,8 @@ _ADVERT: Final = 1 + 3 * (2 + 32) + (2 + 64)
 # Array head, and a five-byte head for each of at most three fields.
 _FRAME: Final = 1 + 3 * 5
 
-MAX_OFFER_SIZE: Final = HEADER_SIZE + _FRAME + PUBLIC_KEY_SIZE + MAX_CONFIG_SIZE + MAX_CLIENTS * (2 + MAX_CLIENT_ID)
+_OFFER: Final = _FRAME + PUBLIC_KEY_SIZE + MAX_CONFIG_SIZE + MAX_CLIENTS * (2 + MAX_CLIENT_ID)
+MAX_OFFER_SIZE: Final = aligned(HEADER_SIZE + _OFFER)
 
 
 def _bitmap(config: RoundConfig) -> int:
@@ -183,4 +185,4 @@ def open_message(data: bytes, *, config: RoundConfig | None) -> Envelope:
 def max_size(kind: type[Message], config: RoundConfig) -> int:
     """Return the largest number of bytes a whole message of `kind` can have in the round of `config`."""
     tail = config.ring.packed_size(min(config.chunk_words, config.length)) if kind is MaskedInput else 0
-    return HEADER_SIZE + _BODY_LIMITS[kind.KIND](config) + tail + TAG_SIZE
+    return aligned(HEADER_SIZE + _BODY_LIMITS[kind.KIND](config)) + tail + TAG_SIZE

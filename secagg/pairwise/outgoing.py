@@ -71,7 +71,7 @@ class MaskedMessages(Iterator[bytearray]):
         config: the round.
         plus: keys of the masks to add; wiped here.
         minus: keys of the masks to subtract; wiped here.
-        fronts: header and body of each chunk's message.
+        fronts: header, body and gap of each chunk's message.
         room_behind: bytes left blank behind each chunk.
         seal: fills them in.
         executor: threads to expand masks on, or None.

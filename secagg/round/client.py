@@ -419,11 +419,9 @@ class ClientRound:
         message[-TAG_SIZE:] = self._tag(MaskedInput.KIND, memoryview(message)[:-TAG_SIZE], index)
 
     def _fronts(self, phase: phases.AwaitingInput) -> list[bytes]:
-        """Header and body of each chunk's message; the packed words are written behind them."""
-        count = self._require_seat().config.chunks
-        return [
-            self._front(MaskedInput(chunk=chunk, unopened=b"" if chunk else phase.unopened)) for chunk in range(count)
-        ]
+        """All of each chunk's message that stands before the packed words."""
+        chunks = range(self._require_seat().config.chunks)
+        return [self._front(MaskedInput(chunk=chunk, unopened=b"" if chunk else phase.unopened)) for chunk in chunks]
 
     def _front(self, message: wire.Message) -> bytes:
         seat = self._require_seat()

@@ -26,7 +26,7 @@ from secagg.store import MemoryStore
 from secagg.testing.strategies import LEGS
 from secagg.testing.table import Table
 from secagg.types import Leg
-from secagg.wire import HEADER_SIZE
+from secagg.wire import HEADER_SIZE, open_envelope
 from tests.support.liars import LyingClient, LyingServer
 from tests.support.whitebox import round_secrets_of, unwiped
 
@@ -130,7 +130,9 @@ def test_a_client_leaves_over_every_tampered_request(leg: Leg) -> None:
 def test_a_client_leaves_over_every_tampered_offer_or_over_what_follows() -> None:
     """The offer has no tag yet. What does not show at once is the server's key, and then no tag of this server fits."""
     genuine = TOLD[Leg.ADVERTISE]
-    key = len(genuine) - PUBLIC_KEY_SIZE  # the last field
+    end = HEADER_SIZE + len(open_envelope(genuine, max_size=len(genuine)).body)
+    assert end < len(genuine)  # and behind it stands a gap, in which nothing may change
+    key = end - PUBLIC_KEY_SIZE  # the last field
     late = set()
     for data in tampered(genuine):
         client, store = waiting_client(Leg.OFFER)
@@ -143,10 +145,17 @@ def test_a_client_leaves_over_every_tampered_offer_or_over_what_follows() -> Non
             assert assert_left(client, store, events) is Rule.WIRE_TAG
         else:
             assert_left(client, store, events)
-    assert late == set(range(key, len(genuine)))
+    assert late == set(range(key, end))
 
 
 # Changed by someone who can write tags.
+
+
+def content(untagged: bytes, tag_size: int) -> set[int]:
+    """Where a message says more than how it is to be read: its body and its tail, but not header and gap."""
+    envelope = open_envelope(untagged + bytes(tag_size), max_size=len(untagged) + tag_size, tag_size=tag_size)
+    body, tail = len(envelope.body), len(envelope.tail)
+    return {*range(HEADER_SIZE, HEADER_SIZE + body), *range(len(untagged) - tail, len(untagged))}
 
 
 @pytest.mark.parametrize("leg", [leg for leg in LEGS if leg > Leg.ADVERTISE], ids=lambda leg: FROM_SERVER[leg].__name__)
@@ -159,7 +168,7 @@ def test_a_client_takes_or_refuses_by_name_whatever_a_lying_server_tags(leg: Leg
         if isinstance(events[0], Failed):
             assert_left(client, store, events)
         else:
-            assert position >= HEADER_SIZE
+            assert position in content(genuine, TAG_SIZE)
             assert leg in {Leg.MASK, Leg.CONFIRM}  # another box, which is reported, or another set of survivors
 
 
@@ -180,7 +189,7 @@ def test_a_server_takes_or_refuses_by_name_whatever_a_lying_client_tags(leg: Leg
             assert isinstance(event.error, REFUSALS)
             refused += 1
         else:
-            assert position >= HEADER_SIZE
+            assert position in content(genuine, 0 if leg is Leg.ADVERTISE else TAG_SIZE)
             assert_ends(table)
             table = at_leg(leg)
     assert refused >= HEADER_SIZE

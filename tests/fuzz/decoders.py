@@ -62,7 +62,8 @@ def envelope(data: bytes) -> None:
             continue
         body = len(found.body).to_bytes(4, "big") + bytes(found.body)
         header = wire.MAGIC + bytes((found.kind,)) + found.config_digest + found.sender.to_bytes(4, "big")
-        require(header + body + bytes(found.tail) + bytes(found.tag) == data, "its parts are not the envelope")
+        gap = bytes(-len(header + body) % 8)
+        require(header + body + gap + bytes(found.tail) + bytes(found.tag) == data, "its parts are not the envelope")
         require(bytes(found.tagged) + bytes(found.tag) == data, "the tag covers something else")
         require(len(data) <= messages.MAX_OFFER_SIZE or config is not None, "longer than any offer")
 

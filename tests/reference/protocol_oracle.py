@@ -134,13 +134,14 @@ class Config(_Fields):
 def front(kind: int, config_digest: bytes, sender: int, body: Sequence[object], tail: bytes = b"") -> bytes:
     """A message without its tag (section 3.1)."""
     packed = pack(list(body))
-    return b"SAG1" + bytes([kind]) + config_digest + u32(sender) + u32(len(packed)) + packed + tail
+    data = b"SAG2" + bytes([kind]) + config_digest + u32(sender) + u32(len(packed)) + packed
+    return data + bytes(-len(data) % 8) + tail
 
 
 def parts(data: bytes) -> tuple[int, list[Any], bytes]:
     """Kind, body and tail of a message; the tag is not looked at."""
     kind, end = data[4], 45 + int.from_bytes(data[41:45], "big")
-    return kind, unpack(data[45:end]), data[end : len(data) if kind in (OFFER, ADVERT) else -TAG]
+    return kind, unpack(data[45:end]), data[end + -end % 8 : len(data) if kind in (OFFER, ADVERT) else -TAG]
 
 
 # Section 4: derivations.
@@ -452,9 +453,8 @@ class Server:
 
     def inbox(self, holder: int, dealers: Iterable[int]) -> list[bytes]:
         chosen = sorted(dealers)
-        boxes = [
-            slices(self.heard[SHARES][dealer][0], BOX)[self.joined.neighbors(dealer).index(holder)] for dealer in chosen
-        ]
+        sent = self.heard[SHARES]
+        boxes = [slices(sent[dealer][0], BOX)[self.joined.neighbors(dealer).index(holder)] for dealer in chosen]
         return [bitmap(chosen, self.config.clients), b"".join(boxes)]
 
     def survivor_sets(self) -> dict[int, list[bytes]]:

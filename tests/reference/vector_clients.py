@@ -23,10 +23,12 @@ from tests.reference.vector_world import (
     Case,
     World,
     bad,
+    body_end,
     case,
     entropy,
     numbers,
     raw,
+    taking_in_the_gap,
 )
 
 
@@ -185,17 +187,40 @@ def bad_offers() -> Iterator[Case]:
     yield tale.refuses("wire-order", oracle.front(oracle.ROSTER, tale.digest, oracle.SERVER, [b"\x0f", []]) + bytes(16))
 
 
+def bad_gaps() -> Iterator[Case]:
+    """Messages that are right but for what stands behind their body."""
+    tale = ClientTale("an offer whose gap is not zero", None)
+    offer = tale.offer()
+    end = body_end(offer)
+    yield tale.refuses("wire-format", offer[:end] + b"\1" * (len(offer) - end))
+    tale = ClientTale("an offer that takes in its gap", None)
+    yield tale.refuses("wire-format", taking_in_the_gap(tale.offer()))
+    tale = ClientTale("a roster that takes in its gap", oracle.ADVERT)
+    front = oracle.front(oracle.ROSTER, tale.digest, oracle.SERVER, tale.roster())
+    yield tale.refuses("wire-format", tale.tag(taking_in_the_gap(front)))
+    for name, gap_of in (
+        ("no gap", lambda _: b""),
+        ("a gap that is too short", lambda gap: gap[1:]),
+        ("a gap that is not zero", lambda gap: gap[1:] + b"\1"),
+        ("a gap that is too long", lambda gap: gap + bytes(8)),
+    ):
+        tale = ClientTale(name, oracle.ADVERT)
+        front = oracle.front(oracle.ROSTER, tale.digest, oracle.SERVER, tale.roster())
+        end = body_end(front)
+        yield tale.refuses("wire-format", tale.tag(front[:end] + gap_of(front[end:])))
+
+
 def bad_envelopes() -> Iterator[Case]:
     """Rosters of everyone with something wrong about their envelope."""
     name = "a message of another version"
     tale = ClientTale(name, oracle.ADVERT)
     genuine = tale.told(oracle.ROSTER, tale.roster())
-    yield tale.refuses("wire-format", b"SAG2" + genuine[4:])
+    yield tale.refuses("wire-format", b"SAG1" + genuine[4:])
     tale = ClientTale("less than a header", oracle.ADVERT)
     yield tale.refuses("wire-format", tale.told(oracle.ROSTER, tale.roster())[:44])
     tale = ClientTale("a body that runs past the end", oracle.ADVERT)
     front = oracle.front(oracle.ROSTER, tale.digest, oracle.SERVER, tale.roster())
-    length = int.from_bytes(front[41:45], "big") + 1
+    length = int.from_bytes(front[41:45], "big") + 8
     yield tale.refuses("wire-format", tale.tag(front[:41] + oracle.u32(length) + front[45:]))
     tale = ClientTale("a tail where none belongs", oracle.ADVERT)
     front = oracle.front(oracle.ROSTER, tale.digest, oracle.SERVER, tale.roster(), b"?")
@@ -215,9 +240,7 @@ def bad_envelopes() -> Iterator[Case]:
         packed = body_of(tale.roster())
         yield tale.refuses("wire-format", tale.tag(raw(oracle.ROSTER, tale.digest, oracle.SERVER, packed)))
     tale = ClientTale("a roster longer than any", oracle.ADVERT)
-    yield tale.refuses(
-        "wire-size", tale.told(oracle.ROSTER, tale.roster()).ljust(45 + 16 + 1 + 169 * 4 + 16 + 1, b"\0")
-    )
+    yield tale.refuses("wire-size", tale.told(oracle.ROSTER, tale.roster()).ljust(744 + 16 + 1, b"\0"))
     tale = ClientTale("a roster of another round", oracle.ADVERT)
     front = oracle.front(oracle.ROSTER, bytes(32), oracle.SERVER, tale.roster())
     yield tale.refuses("wire-round", tale.tag(front))
@@ -423,5 +446,5 @@ def bad_endings() -> Iterator[Case]:
 
 def bad_clients() -> Iterator[Case]:
     """Every client that must refuse something, leg by leg."""
-    for make in (bad_offers, bad_envelopes, bad_rosters, bad_inboxes, bad_endings):
+    for make in (bad_offers, bad_gaps, bad_envelopes, bad_rosters, bad_inboxes, bad_endings):
         yield from make()

@@ -19,10 +19,12 @@ from tests.reference.vector_world import (
     Case,
     World,
     bad,
+    body_end,
     case,
     entropy,
     numbers,
     raw,
+    taking_in_the_gap,
 )
 
 
@@ -95,6 +97,12 @@ def bad_adverts() -> Iterator[Case]:
     """What a server must refuse before a client has a channel."""
     tale = ServerTale("an advert cut short", oracle.ADVERT)
     yield tale.refuses("wire-format", tale.honest[:-1])
+    tale = ServerTale("an advert whose gap is not zero", oracle.ADVERT)
+    yield tale.refuses("wire-format", tale.honest[:-1] + b"\1")
+    tale = ServerTale("an advert with a longer gap", oracle.ADVERT)
+    yield tale.refuses("wire-format", tale.honest + bytes(8))
+    tale = ServerTale("an advert that takes in its gap", oracle.ADVERT)
+    yield tale.refuses("wire-format", taking_in_the_gap(tale.honest))
     tale = ServerTale("an advert for another round", oracle.ADVERT)
     yield tale.refuses("wire-round", oracle.front(oracle.ADVERT, bytes(32), LIAR, tale.liar.advert()))
     tale = ServerTale("an advert of a stranger", oracle.ADVERT)
@@ -135,7 +143,7 @@ def bad_answers() -> Iterator[Case]:
     tale = ServerTale("shares before anyone asked", oracle.CONFIRM)
     yield tale.refuses("wire-order", tale.says(oracle.UNMASK, [b""]))
     tale = ServerTale("a confirmation longer than any", oracle.CONFIRM)
-    yield tale.refuses("wire-size", tale.honest.ljust(45 + 16 + 64 + 16 + 1, b"\0"))
+    yield tale.refuses("wire-size", tale.honest.ljust(128 + 16 + 1, b"\0"))
     tale = ServerTale("a confirmation of another survivor set", oracle.CONFIRM)
     statement = tale.world.server.joined.survivor_statement([1, 2, 3])
     signature = oracle.sign(tale.liar.seed, "sign/survivors", statement)
@@ -170,6 +178,16 @@ def bad_inputs() -> Iterator[Case]:
     tale = ServerTale("padding behind the last word", oracle.INPUT)
     tail = oracle.parts(tale.honest)[2]
     yield tale.refuses("input-range", tale.says(oracle.INPUT, [0, b"\0"], tail[:-1] + bytes([tail[-1] | 0x80])))
+    for name, rule, gap_of, tail_of in (
+        ("no gap", "wire-format", lambda _: b"", lambda tail: tail),
+        ("no gap, and zeros in its place", "input-chunk", lambda _: b"", lambda tail: bytes(len(tail))),
+        ("a gap that is not zero", "wire-format", lambda gap: gap[1:] + b"\1", lambda tail: tail),
+        ("a gap that is too long", "input-chunk", lambda gap: gap + bytes(8), lambda tail: tail),
+    ):
+        tale = ServerTale(f"an input behind {name}", oracle.INPUT)
+        front = oracle.front(oracle.INPUT, tale.digest, LIAR, [0, b"\0"])
+        end, tail = body_end(front), oracle.parts(tale.honest)[2]
+        yield tale.refuses(rule, tale.tag(front[:end] + gap_of(front[end:]) + tail_of(tail)))
     for name, report in (
         ("about oneself", b"\x08"),
         ("about more than can be true", b"\x03"),

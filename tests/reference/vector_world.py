@@ -62,7 +62,18 @@ def bad(name: str, kind: str, rule: str, inputs: Mapping[str, Any], outputs: Map
 
 def raw(kind: int, digest: bytes, sender: int, packed: bytes, tail: bytes = b"") -> bytes:
     """A message whose body is any bytes."""
-    return b"SAG1" + bytes([kind]) + digest + oracle.u32(sender) + oracle.u32(len(packed)) + packed + tail
+    data = b"SAG2" + bytes([kind]) + digest + oracle.u32(sender) + oracle.u32(len(packed)) + packed
+    return data + bytes(-len(data) % 8) + tail
+
+
+def body_end(data: bytes) -> int:
+    """Where the gap of a message begins."""
+    return 45 + int.from_bytes(data[41:45], "big")
+
+
+def taking_in_the_gap(data: bytes) -> bytes:
+    """A message whose body is said to be a byte longer than it is."""
+    return data[:41] + oracle.u32(body_end(data) - 45 + 1) + data[45:]
 
 
 class World:

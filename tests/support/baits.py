@@ -118,7 +118,7 @@ def a_client_refuses(rule: Rule) -> Callable[[ClientScenario], ClientScenario]:
 @a_client_refuses(Rule.WIRE_FORMAT)
 def a_message_of_another_protocol() -> Bait:
     stage = Stage(Leg.ADVERTISE)
-    return stage.says(b"SAG2" + stage.says(stage.server.roster()).data[4:])
+    return stage.says(b"SAG1" + stage.says(stage.server.roster()).data[4:])
 
 
 @a_client_refuses(Rule.WIRE_FORMAT)

@@ -90,7 +90,8 @@ def a_body_in_its_second_encoding() -> Offense:
     body = wire.open_envelope(at.honest, max_size=len(at.honest), tag_size=TAG_SIZE).body
     longer = bytes(body[:1]) + b"\xc6" + len(body[3:]).to_bytes(4, "big") + bytes(body[3:])
     header = at.honest[: HEADER_SIZE - 4] + len(longer).to_bytes(4, "big")
-    return at.sends(header + longer + at.liar.tag(UnmaskShares.KIND, header + longer))
+    data = (header + longer).ljust(wire.aligned(len(header + longer)), b"\0")
+    return at.sends(data + at.liar.tag(UnmaskShares.KIND, data))
 
 
 @a_server_refuses(Rule.WIRE_SIZE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import json
 from html import escape
 from html.parser import HTMLParser
 
@@ -11,6 +12,7 @@ import pytest
 
 from benchmarks import growth, page, plots, report, results
 from benchmarks.__main__ import CASES, PAGES, main
+from benchmarks.peers import page as peers_page
 from benchmarks.results import Result
 from benchmarks.targets import TARGETS, Target, Verdict
 
@@ -28,6 +30,40 @@ def test_a_changed_result_changes_the_table() -> None:
     changed = dataclasses.replace(kernel, figures={**kernel.figures, "ratio_to_aes_ctr": 0.123})
     text = page.PAGE.read_text(encoding="utf-8")
     assert "| 0.123 | missed |" in page.rewritten(text, {**KEPT, "kernel": changed})
+
+
+def test_the_page_of_peers_is_that_of_the_kept_cells() -> None:
+    kept = json.loads(peers_page.KEPT.read_text(encoding="utf-8"))
+    assert peers_page.PAGE.read_text(encoding="utf-8") == peers_page.page(kept), "run python -m benchmarks page"
+    assert kept["figures"] == KEPT["peers"].figures
+    assert kept["command"] == KEPT["peers"].command
+
+
+def peer_cells(**peer: object) -> dict[str, object]:
+    """A document of one cell, in which the peer's own numbers are twice ours but for what is passed."""
+    numbers = ("client_cpu_s", "server_cpu_s", "client_masks_cpu_s", "server_masks_cpu_s", "uplink_bytes")
+    ours = {"rounds": 3, "client_peak_bytes": 2e6} | dict.fromkeys(numbers, 0.5)
+    theirs = {name: 2 * value for name, value in ours.items()} | peer
+    cell = {"clients": 10, "length": 1000, "dropped_percent": 30, "parties": {"ours": ours, "flwr_secagg": theirs}}
+    kept = json.loads(peers_page.KEPT.read_text(encoding="utf-8"))
+    return {**kept, "cells": [cell]}
+
+
+def test_a_row_of_peers_says_both_and_their_ratio() -> None:
+    row = peers_page.page(peer_cells()).splitlines()[-1]
+    whole = "| 500 / 1,000 | 2.00 | 2.00 "
+    assert row == f"| 10 | 1,000 | 30 % {whole}{whole}| 0.000500 / 0.00100 | 2.00 | 2.00 / 4.00 | 2.00 |"
+
+
+def test_a_row_of_peers_has_a_dash_for_what_was_not_measured() -> None:
+    row = peers_page.page(peer_cells(client_peak_bytes=None, server_masks_cpu_s=0.0)).splitlines()[-1]
+    assert row.endswith("| 500 / 1,000 | 2.00 | - | 0.000500 / 0.00100 | 2.00 | 2.00 / - | - |")
+
+
+def test_a_peer_that_did_not_finish_has_its_reason_in_its_row() -> None:
+    row = peers_page.page(peer_cells(failed="no answer within 900 s")).splitlines()[-1]
+    assert row.startswith("| 10 | 1,000 | 30 % | no answer within 900 s |")
+    assert row.count("|") == peers_page.page(peer_cells()).splitlines()[-1].count("|")
 
 
 @pytest.mark.parametrize("name", [*CASES, *PAGES])

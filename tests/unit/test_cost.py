@@ -145,8 +145,8 @@ def test_chunks_cost_an_envelope_each_and_the_payload_nothing(length: int) -> No
     assert small.payload_bytes == -(-length * 20 // 8)
     one = cost.of(SEMI_HONEST, length=1, ring_bits=20)
     beyond = small.uplink_bytes - small.payload_bytes - (one.uplink_bytes - one.payload_bytes)
-    # Envelope 45, tag 16, and a body of array head, number and empty bytes: 4 to 6.
-    assert 65 * (chunks - 1) <= beyond <= 67 * (chunks - 1)
+    # Header 45, a body of array head, number and empty bytes of 4 to 8, the gap up to 56, and the tag of 16.
+    assert beyond == 72 * (chunks - 1)
 
 
 def test_a_cohort_of_thousands_on_a_sparse_graph_is_cheap_to_price() -> None:

@@ -140,7 +140,8 @@ def play_with_bad_boxes(order: Callable[[list[str]], list[str]], *, good: int, b
 
 def spoiled(table: Table, name: str, answer: bytes, good: int) -> bytes:
     front = bytearray(answer[:-TAG_SIZE])
-    first = len(front) - BOX_SIZE * (len(table.names) - 1)
+    body = wire.open_envelope(answer, max_size=len(answer), tag_size=TAG_SIZE).body
+    first = wire.HEADER_SIZE + len(body) - BOX_SIZE * (len(table.names) - 1)
     for box in range(good, len(table.names) - 1):
         front[first + BOX_SIZE * box] ^= 1
     channel = table.clients[name]._channel

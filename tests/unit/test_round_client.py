@@ -254,13 +254,15 @@ def assert_left(client: ClientRound) -> None:
         client.provide(VectorInput(np.zeros(9, dtype=np.uint32), bits=20))
 
 
-def altered(data: bytes, *, config_digest: bytes | None = None, sender: int = SERVER, magic: bytes = b"SAG1") -> bytes:
+def altered(
+    data: bytes, *, config_digest: bytes | None = None, sender: int = SERVER, magic: bytes = wire.MAGIC
+) -> bytes:
     given = data[5:37] if config_digest is None else config_digest
     return magic + data[4:5] + given + sender.to_bytes(4, "big") + data[41:]
 
 
 TAMPERED: Final[dict[str, tuple[Callable[[bytes], bytes], Rule]]] = {
-    "another magic": (lambda data: altered(data, magic=b"SAG2"), Rule.WIRE_FORMAT),
+    "another magic": (lambda data: altered(data, magic=b"SAG1"), Rule.WIRE_FORMAT),
     "of another round": (lambda data: altered(data, config_digest=bytes(32)), Rule.WIRE_ROUND),
     "of a client": (lambda data: altered(data, sender=0), Rule.WIRE_SENDER),
     "an unknown kind": (lambda data: data[:4] + b"\x7f" + data[5:], Rule.WIRE_ORDER),

@@ -439,7 +439,8 @@ def test_a_message_of_the_server_is_refused() -> None:
     table, _ = at(Leg.SHARE)
     for kind in (*FROM_SERVER, None):
         number = 99 if kind is None else kind.KIND
-        data = b"SAG1" + bytes((number,)) + table.config.digest + (2).to_bytes(4, "big") + bytes(4) + bytes(TAG_SIZE)
+        header = wire.MAGIC + bytes((number,)) + table.config.digest + (2).to_bytes(4, "big") + bytes(4)
+        data = header.ljust(wire.aligned(len(header)), b"\0") + bytes(TAG_SIZE)
         assert_rejected(table, NAME, data, Rule.WIRE_ORDER)
 
 
@@ -538,9 +539,20 @@ def test_the_chunk_of_another_place_has_another_tag() -> None:
     first, second, _ = answers[NAME]
     table.submit(NAME, first)
     body = wire.open_envelope(second, max_size=len(second)).body
-    front = second[: wire.HEADER_SIZE + len(body)]
+    front = second[: wire.aligned(wire.HEADER_SIZE + len(body))]
     relabelled = front + first[-TAG_SIZE - CHUNK_GRAIN * 4 :]
     assert_rejected(table, NAME, relabelled, Rule.WIRE_TAG)
+
+
+def test_every_chunk_begins_at_a_multiple_of_eight_bytes() -> None:
+    _, answers = uploads(WatchedSpool())
+    fronts = [data[: len(data) - TAG_SIZE - len(tail_of(data))] for data in answers[NAME]]
+    assert len(fronts) == 3
+    assert all(len(front) % wire.ALIGNMENT == 0 for front in fronts)
+
+
+def tail_of(data: bytes) -> memoryview:
+    return wire.open_envelope(data, max_size=len(data), tag_size=TAG_SIZE).tail
 
 
 def signed_by(table: Table, message: Message, tail: bytes = b"", *, index: int = 0) -> bytes:

@@ -116,7 +116,7 @@ def test_an_answer_that_is_late_or_changed_is_rejected_and_the_rest_goes_on(leg:
     assert_mean(report.total, [name for name in NAMES if leg in ("confirm", "unmask") or name != "phone-3"])
 
 
-@pytest.mark.parametrize("bit", [0, 40, 8 * 37 + 3, 8 * 45, -1])
+@pytest.mark.parametrize("bit", [0, 40, 8 * 37 + 3, 8 * 45, 8 * 53, -1])  # magic, digest, sender, body, gap, tag
 def test_whatever_bit_of_an_input_changes_it_does_not_count(bit: int) -> None:
     report = report_of([corrupt("phone-3", leg="mask", bit=bit)])
     assert len(report.rejected) == 1

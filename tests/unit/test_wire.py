@@ -40,9 +40,11 @@ from secagg.shamir import SHARE_SIZE
 from secagg.testing.plans import UncertifiedPlan
 from secagg.types import MAX_CLIENT_ID, MAX_CLIENTS, SERVER, Adversary
 from secagg.wire import (
+    ALIGNMENT,
     HEADER_SIZE,
     MAGIC,
     Message,
+    aligned,
     decode_body,
     encode_body,
     front,
@@ -306,7 +308,9 @@ def test_an_envelope_comes_apart_as_it_was_put_together(
     message: Message, config_digest: bytes, sender: int, tail: bytes, tag_size: int
 ) -> None:
     data = front(message, config_digest=config_digest, sender=sender)
-    assert data[HEADER_SIZE:] == encode_body(message)
+    body_end = HEADER_SIZE + len(encode_body(message))
+    assert data[HEADER_SIZE:body_end] == encode_body(message)
+    assert data[body_end:] == bytes(-body_end % ALIGNMENT)
     whole = data + tail + b"t" * tag_size
     envelope = open_envelope(whole, max_size=len(whole), tag_size=tag_size)
     assert (envelope.kind, envelope.config_digest, envelope.sender) == (message.KIND, config_digest, sender)
@@ -318,15 +322,17 @@ def test_an_envelope_comes_apart_as_it_was_put_together(
 def test_an_envelope_is_laid_out_as_the_specification_says() -> None:
     data = front(SurvivorSet(survivors=b"\5"), config_digest=DIGEST, sender=SERVER)
     body = b"\x91\xc4\1\5"
-    assert data == b"SAG1" + b"\7" + DIGEST + b"\xff\xff\xff\xff" + b"\0\0\0\4" + body
+    gap = b"\0" * 7
+    assert data == b"SAG2" + b"\7" + DIGEST + b"\xff\xff\xff\xff" + b"\0\0\0\4" + body + gap
     assert HEADER_SIZE == 4 + 1 + 32 + 4 + 4
+    assert ALIGNMENT == 8
 
 
-def lied(length: int, body: bytes = b"\x91\xc4\1\5", tail: bytes = b"") -> bytes:
-    return MAGIC + b"\7" + DIGEST + struct.pack(">II", 0, length) + body + tail
+def lied(length: int, body: bytes = b"\x91\xc4\1\5", gap: bytes = b"\0" * 7, tail: bytes = b"") -> bytes:
+    return MAGIC + b"\7" + DIGEST + struct.pack(">II", 0, length) + body + gap + tail
 
 
-@pytest.mark.parametrize("length", [5, 20, 21, 2**31 - 1, 2**31, 2**32 - 1])
+@pytest.mark.parametrize("length", [12, 20, 21, 2**31 - 1, 2**31, 2**32 - 1])
 def test_a_body_longer_than_its_message_is_refused(length: int) -> None:
     with pytest.raises(Malformed, match="past the end") as refusal:
         open_envelope(lied(length), max_size=10**6)
@@ -337,13 +343,56 @@ def test_a_body_that_reaches_into_the_tag_is_refused() -> None:
     whole = lied(4, tail=b"t" * TAG_SIZE)
     assert open_envelope(whole, max_size=10**6, tag_size=TAG_SIZE).tag == b"t" * TAG_SIZE
     with pytest.raises(Malformed, match="past the end"):
-        open_envelope(lied(5, tail=b"t" * TAG_SIZE), max_size=10**6, tag_size=TAG_SIZE)
+        open_envelope(lied(12, tail=b"t" * TAG_SIZE), max_size=10**6, tag_size=TAG_SIZE)
+
+
+def test_a_gap_that_reaches_into_the_tag_is_refused() -> None:
+    for size in range(7):
+        with pytest.raises(Malformed, match="past the end"):
+            open_envelope(lied(4, gap=bytes(size), tail=b"\0" * TAG_SIZE), max_size=10**6, tag_size=TAG_SIZE)
+
+
+@pytest.mark.parametrize("bit", range(7 * 8))
+def test_a_gap_that_is_not_zero_is_refused(bit: int) -> None:
+    gap = (1 << bit).to_bytes(7, "little")
+    for tail in (b"", b"tail"):
+        with pytest.raises(Malformed, match="not zero") as refusal:
+            open_envelope(lied(4, gap=gap, tail=tail), max_size=10**6)
+        assert refusal.value.rule is Rule.WIRE_FORMAT
+
+
+def test_no_gap_is_longer_than_it_must_be() -> None:
+    """What a longer one adds is a tail, which every kind but one refuses, and that one measures."""
+    assert bytes(open_envelope(lied(4, gap=bytes(15)), max_size=10**6).tail) == bytes(8)
+    exact = lied(3 + 8, body=b"\x91" * 11, gap=b"")
+    assert bytes(open_envelope(exact + b"tail", max_size=10**6).tail) == b"tail"
+
+
+@given(st.integers(0, 2**40))
+def test_a_gap_ends_at_the_next_aligned_byte(size: int) -> None:
+    assert aligned(size) % ALIGNMENT == 0
+    assert size <= aligned(size) < size + ALIGNMENT
+
+
+@pytest.mark.parametrize("length", [0, 1, 2])
+def test_what_stands_behind_a_body_cut_short_is_no_gap(length: int) -> None:
+    with pytest.raises(Malformed, match="not zero"):
+        open_envelope(lied(length), max_size=10**6)
 
 
 @pytest.mark.parametrize("length", [0, 1, 3])
-def test_a_body_shorter_than_its_message_leaves_the_rest_to_the_tail(length: int) -> None:
+def test_a_body_is_not_read_past_its_end(length: int) -> None:
+    body = b"\x91\xc4\1"[:length]
+    envelope = open_envelope(lied(length, body=body, gap=bytes(11 - length)), max_size=10**6)
+    assert bytes(envelope.body) == body
+    assert bytes(envelope.tail) == bytes(8)
+    refused(SurvivorSet, bytes(envelope.body))
+
+
+@pytest.mark.parametrize("length", range(5, 12))
+def test_a_body_that_takes_in_its_gap_is_not_canonical(length: int) -> None:
     envelope = open_envelope(lied(length), max_size=10**6)
-    assert bytes(envelope.body) + bytes(envelope.tail) == b"\x91\xc4\1\5"
+    assert bytes(envelope.body) == b"\x91\xc4\1\5".ljust(length, b"\0")
     refused(SurvivorSet, bytes(envelope.body))
 
 
@@ -355,7 +404,7 @@ def test_a_message_shorter_than_an_envelope_is_refused(tag_size: int) -> None:
             open_envelope(whole[:length], max_size=10**6, tag_size=tag_size)
 
 
-@pytest.mark.parametrize("magic", [b"SAG2", b"SAG\0", b"sag1", b"\0\0\0\0"])
+@pytest.mark.parametrize("magic", [b"SAG1", b"SAG3", b"SAG\0", b"sag1", b"\0\0\0\0"])
 def test_another_version_is_refused(magic: bytes) -> None:
     with pytest.raises(Malformed, match="protocol version"):
         open_envelope(magic + lied(4)[4:], max_size=10**6)

@@ -38,6 +38,13 @@ def test_there_are_enough() -> None:
     assert {case.rule for case in bad} == set(Rule)
 
 
+def test_the_pages_say_how_many() -> None:
+    root = FOLDER.parents[1]
+    bad = sum(case.rule is not None for case in CASES)
+    assert f"{len(CASES)} vectors, {bad} of them bad" in (root / "SECURITY.md").read_text(encoding="utf-8")
+    assert f"{len(CASES)} test vectors" in (root / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
 def test_every_kind_is_handled_and_used() -> None:
     assert {case.kind for case in CASES} == set(HANDLERS)
 
