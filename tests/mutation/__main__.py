@@ -29,7 +29,18 @@ from tests.mutation.operators import mutants
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 HERE: Final = ROOT / "tests" / "mutation"
-COPIED: Final = ("secagg", "dp", "protocols", "tests", "docs", "benchmarks", "pyproject.toml", "README.md")
+COPIED: Final = (
+    "secagg",
+    "dp",
+    "protocols",
+    "tests",
+    "docs",
+    "benchmarks",
+    "pyproject.toml",
+    "README.md",
+    "SECURITY.md",
+    "CHANGELOG.md",
+)
 LEAST_RATIO: Final = 0.90
 
 

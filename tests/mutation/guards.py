@@ -43,6 +43,7 @@ GUARDS: Final[Mapping[str, tuple[str, ...]]] = {
     "secagg/plan.py": _PLANS,
     "secagg/bounds.py": _PLANS,
     "secagg/shamir.py": ("unit/test_shamir.py", "unit/test_mutants_shamir.py"),
+    "secagg/wire.py": (*_WIRE, "unit/test_mutants_messages.py"),
     "dp/ledger.py": _LEDGER,
     "dp/book.py": _LEDGER,
     "dp/records.py": _LEDGER,

@@ -125,9 +125,11 @@ def test_message_size(row: list[str], clients: int) -> None:
     kind = KINDS[int(row[0])]
     body = evaluate(row[5], {"n": clients, "k": plan.degree, "B": math.ceil(clients / 8)})
     if kind is RoundOffer:
+        assert body == messages._OFFER
         assert aligned(HEADER_SIZE + body) == messages.MAX_OFFER_SIZE
         return
     config_ = some_config(plan)
+    assert messages._BODY_LIMITS[kind.KIND](config_) == body  # rounding up would hide a byte too many
     tail = config_.ring.packed_size(10) if kind is MaskedInput else 0
     assert messages.max_size(kind, config_) == aligned(HEADER_SIZE + body) + tail + channel.TAG_SIZE
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 import struct
 from collections.abc import Mapping
@@ -43,11 +44,13 @@ from secagg.wire import (
     ALIGNMENT,
     HEADER_SIZE,
     MAGIC,
+    Bytes16,
     Message,
     aligned,
     decode_body,
     encode_body,
     front,
+    kind_of,
     open_envelope,
     pack_positions,
     unpack_positions,
@@ -299,7 +302,36 @@ def test_a_message_is_never_pickled(kind: type[Message]) -> None:
         pickle.dumps(EXAMPLES[kind])
 
 
+def test_a_message_shows_its_sizes_to_rich_too() -> None:
+    assert SurvivorSet(survivors=b"abc").__rich_repr__() == [("survivors", "3")]
+
+
+def test_a_body_that_never_travels_alone_has_no_kind() -> None:
+    assert Message.KIND == 0
+    assert all(kind.KIND for kind in KINDS)
+
+
+@pytest.mark.parametrize("size", [15, 17])
+def test_sixteen_bytes_are_neither_more_nor_less(size: int) -> None:
+    assert msgspec.convert(bytes(16), Bytes16) == bytes(16)
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(bytes(size), Bytes16)
+
+
 # Envelopes.
+
+
+def test_the_kind_of_too_few_bytes_is_none() -> None:
+    whole = front(SurvivorSet(survivors=b""), config_digest=DIGEST, sender=0)
+    assert [kind_of(whole[:size]) for size in range(7)] == [0, 0, 0, 0, 0, SurvivorSet.KIND, SurvivorSet.KIND]
+
+
+def test_an_envelope_is_not_changed_and_shows_nothing() -> None:
+    envelope = open_envelope(lied(4), max_size=10**6)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        envelope.sender = 1  # type: ignore[misc]  # what must not work
+    assert not hasattr(envelope, "__dict__")
+    assert "sender" not in repr(envelope)
 
 
 @unhurried
@@ -402,6 +434,8 @@ def test_a_message_shorter_than_an_envelope_is_refused(tag_size: int) -> None:
     for length in range(HEADER_SIZE + tag_size):
         with pytest.raises(Malformed, match="too few"):
             open_envelope(whole[:length], max_size=10**6, tag_size=tag_size)
+    with pytest.raises(Malformed, match="past the end"):  # a header, and not the gap that belongs behind it
+        open_envelope(lied(0, body=b"", gap=b"", tail=bytes(tag_size)), max_size=10**6, tag_size=tag_size)
 
 
 @pytest.mark.parametrize("magic", [b"SAG1", b"SAG3", b"SAG\0", b"sag1", b"\0\0\0\0"])
@@ -573,10 +607,11 @@ def test_every_padding_bit_of_a_bitmap_is_refused(clients: int) -> None:
         assert refusal.value.rule is Rule.INBOX_SENDERS
 
 
-@pytest.mark.parametrize("size", [0, 1, 3])
-def test_a_bitmap_of_another_length_is_refused(size: int) -> None:
-    with pytest.raises(Malformed, match="2 bytes"):
-        unpack_positions(bytes(size), 12, Rule.SURVIVORS_FORM)
+@pytest.mark.parametrize(("clients", "right"), [(12, 2), (16, 2), (17, 3)])
+@pytest.mark.parametrize("size", [0, 1, 4])
+def test_a_bitmap_of_another_length_is_refused(clients: int, right: int, size: int) -> None:
+    with pytest.raises(Malformed, match=f"a bitmap of {clients} positions has {right} bytes, got {size}"):
+        unpack_positions(bytes(size), clients, Rule.SURVIVORS_FORM)
 
 
 def test_every_kind_is_a_closed_and_frozen_array() -> None:
