@@ -166,8 +166,8 @@ def _peers(kept: Mapping[str, Result]) -> str:
         plotted += f"<h3>{party.capitalize()}</h3><div class='card'>{plot}</div>"
     return (
         "<h2>Beside peers</h2><p>CPU time of a peer's own code over ours, whole rounds of 100 clients of whom 10 drop "
-        "out, in turn in one run. On a k-regular graph ours is semi-honest like the peer; elsewhere it checks "
-        f"signatures and they do not. docs/peers.md has every cell, and what each side does.</p>{plotted}"
+        "out, in turn in one run. On a k-regular graph ours is semi-honest, on the complete one it is safe against a "
+        f"server that lies; docs/peers.md has every cell, and what each side does.</p>{plotted}"
     )
 
 
